@@ -1,0 +1,1 @@
+"""PostgreSQL: from a URL or nothing at all to connections that work."""

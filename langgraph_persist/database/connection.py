@@ -1,0 +1,326 @@
+"""Connections to one PostgreSQL database, made lazily and anew in every process.
+
+A :class:`Database` is built from what the user has: a URL, a psycopg ``ConnectionPool`` or a single
+``Connection``. A pool opened before a fork has no worker threads in the child and shares its
+sockets with the parent, so the child gets a pool of its own.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, TypeAlias, TypeVar
+
+import psycopg
+from psycopg import Connection
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.pq import TransactionStatus
+from psycopg_pool import ConnectionPool
+
+from langgraph_persist.errors import (
+    AuthenticationFailed,
+    ConfigurationError,
+    DatabaseMissing,
+    DatabaseUnavailable,
+    JournalClosed,
+    ServerTooOld,
+)
+
+Target: TypeAlias = "str | ConnectionPool[Any] | Connection[Any]"
+T = TypeVar("T")
+
+OLDEST_SERVER = 140000
+CONNECT_TIMEOUT = 10
+RETRY_FOR = 30.0
+
+# What a lost server or connection looks like; a statement that is merely wrong is not among them.
+CONNECTION_LOST = (
+    psycopg.errors.AdminShutdown,
+    psycopg.errors.CrashShutdown,
+    psycopg.errors.CannotConnectNow,
+    psycopg.errors.ConnectionException,
+    psycopg.errors.IdleSessionTimeout,
+    psycopg.errors.TooManyConnections,
+    psycopg.errors.ReadOnlySqlTransaction,
+    psycopg.InterfaceError,
+)
+TRANSIENT = (psycopg.errors.SerializationFailure, psycopg.errors.DeadlockDetected)
+
+_AUTHENTICATION = re.compile(
+    r"authentication failed|no password supplied|role \".*\" does not exist|no pg_hba.conf entry"
+)
+_NO_DATABASE = re.compile(r"database \".*\" does not exist")
+
+# A connection inherited through a fork is kept, not collected: it belongs to the parent.
+_inherited: list[object] = []
+
+
+def parse_url(url: str) -> dict[str, Any]:
+    """libpq's parameters of a URL or key=value string, with this package's defaults.
+
+    Raises:
+        ConfigurationError: libpq cannot read it.
+    """
+    url = re.sub(r"^postgres(ql)?\+\w+://", "postgresql://", url.strip())
+    try:
+        params = conninfo_to_dict(url)
+    except psycopg.Error as error:
+        raise ConfigurationError(
+            f"not a PostgreSQL URL: {str(error).strip()}; expected "
+            "postgresql://user:password@host:5432/database"
+        ) from None
+    if not params:
+        raise ConfigurationError(
+            "the PostgreSQL URL is empty; expected postgresql://user:password@host:5432/database"
+        )
+    params.setdefault("connect_timeout", CONNECT_TIMEOUT)
+    params.setdefault("fallback_application_name", "langgraph_persist")
+    params.setdefault("tcp_user_timeout", int(RETRY_FOR * 1000))
+    if "," in str(params.get("host", "")):
+        params.setdefault("target_session_attrs", "read-write")
+    return dict(params)
+
+
+def display(params: dict[str, Any]) -> str:
+    """The server and database of these parameters, for messages: no password."""
+    shown = {k: params[k] for k in ("host", "port", "dbname", "user") if params.get(k)}
+    return make_conninfo("", **shown) or "the default server"
+
+
+def connection_error(error: psycopg.OperationalError, params: dict[str, Any]) -> Exception:
+    """The error of this package that says what to do about a failed connection."""
+    text, where = str(error).strip(), display(params)
+    if _AUTHENTICATION.search(text):
+        return AuthenticationFailed(
+            f"PostgreSQL at {where} refused the login: {text}. Correct user and password in the URL"
+        )
+    if _NO_DATABASE.search(text):
+        return DatabaseMissing(
+            f"{text}. Create it (CREATE DATABASE {params.get('dbname')}) or correct the URL"
+        )
+    return DatabaseUnavailable(
+        f"cannot connect to PostgreSQL at {where}: {text}. "
+        "Check that the server runs and that the URL names its host and port"
+    )
+
+
+def is_connection_lost(error: BaseException) -> bool:
+    """Whether a new connection may succeed where this error came from."""
+    if isinstance(error, CONNECTION_LOST):
+        return True
+    # libpq reports a broken socket without an SQLSTATE.
+    return isinstance(error, psycopg.OperationalError) and error.sqlstate is None
+
+
+class Backoff:
+    """Waits between tries, doubling from 20 ms to 1 s, until ``limit`` seconds have passed."""
+
+    def __init__(self, limit: float) -> None:
+        self._until = time.monotonic() + limit
+        self._delay = 0.02
+
+    def wait(self) -> bool:
+        """Sleep before another try; False, at once, when the time is over."""
+        delay = self._delay * random.uniform(0.75, 1.25)
+        if time.monotonic() + delay > self._until:
+            return False
+        time.sleep(delay)
+        self._delay = min(self._delay * 2, 1.0)
+        return True
+
+
+class Database:
+    """One PostgreSQL database, reached through a URL, the user's pool or the user's connection."""
+
+    def __init__(
+        self, target: Target, *, max_connections: int = 10, retry_for: float = RETRY_FOR
+    ) -> None:
+        if not isinstance(target, (str, ConnectionPool, Connection)):
+            raise ConfigurationError(
+                "expected a PostgreSQL URL, a psycopg ConnectionPool or a psycopg Connection, "
+                f"not {type(target).__name__}"
+            )
+        self.target = target
+        self.params = parse_url(_conninfo(target))
+        self.retry_for = retry_for
+        self._max_connections = max_connections
+        self._pool: ConnectionPool[Any] | None = None
+        self._pid = os.getpid()
+        self._lock = threading.RLock()
+        self._direct: bool | None = None
+        self._closed = False
+
+    @property
+    def conninfo(self) -> str:
+        """The connection string, password included."""
+        return make_conninfo("", **self.params)
+
+    def connect(self) -> Connection[Any]:
+        """A new connection of its own, in autocommit, checked for the server's version.
+
+        Raises:
+            DatabaseUnavailable: or the subclass that says why.
+            ServerTooOld: the server is older than PostgreSQL 14.
+        """
+        try:
+            conn = psycopg.connect(self.conninfo, autocommit=True)
+        except psycopg.OperationalError as error:
+            raise connection_error(error, self.params) from error
+        try:
+            self._configure(conn)
+        except BaseException:
+            conn.close()
+            raise
+        return conn
+
+    def connection(self) -> AbstractContextManager[Connection[Any]]:
+        """A connection for a few statements, given back afterwards."""
+        if self._closed:
+            raise JournalClosed
+        if isinstance(self.target, Connection):
+            return self._single(self.target)
+        return self._pooled()
+
+    def run(self, work: Callable[[Connection[Any]], T]) -> T:
+        """``work(connection)``, again on a new connection while the old one is lost.
+
+        ``work`` must be idempotent. Past ``retry_for`` seconds the last error is raised.
+        """
+        return self.retry(lambda: self._once(work))
+
+    def retry(self, work: Callable[[], T]) -> T:
+        """``work()``, again while connections are lost or transactions collide."""
+        backoff = Backoff(self.retry_for)
+        while True:
+            try:
+                return work()
+            except (psycopg.Error, DatabaseUnavailable) as error:
+                if not (self.may_retry(error) and backoff.wait()):
+                    raise
+
+    def close(self) -> None:
+        """Close what this object opened; the user's own pool or connection stays open."""
+        self._closed = True
+        with self._lock:
+            pool, self._pool = self._pool, None
+        if pool is not None and self._pid == os.getpid():
+            pool.close()
+
+    def _once(self, work: Callable[[Connection[Any]], T]) -> T:
+        with self.connection() as conn:
+            return work(conn)
+
+    def may_retry(self, error: Exception) -> bool:
+        """Whether the same work may succeed on another try."""
+        if isinstance(error, TRANSIENT):
+            return True
+        if isinstance(self.target, Connection):
+            return False
+        permanent = (AuthenticationFailed, DatabaseMissing, ServerTooOld)
+        if isinstance(error, DatabaseUnavailable):
+            return not isinstance(error, permanent)
+        return is_connection_lost(error)
+
+    @contextmanager
+    def _single(self, conn: Connection[Any]) -> Iterator[Connection[Any]]:
+        with self._lock:
+            if conn.autocommit or conn.info.transaction_status != TransactionStatus.IDLE:
+                yield conn
+            else:
+                with conn.transaction():
+                    yield conn
+
+    @contextmanager
+    def _pooled(self) -> Iterator[Connection[Any]]:
+        pool = self._current_pool()
+        with pool.connection() as conn:
+            yield conn
+
+    def _current_pool(self) -> ConnectionPool[Any]:
+        pool = self._pool
+        if pool is not None and self._pid == os.getpid():
+            return pool
+        with self._lock:
+            if self._pool is None or self._pid != os.getpid():
+                self._renew_pool()
+            assert self._pool is not None
+            return self._pool
+
+    def _renew_pool(self) -> None:
+        forked = self._pid != os.getpid()
+        if forked:
+            _inherited.append(self._pool)
+        if isinstance(self.target, ConnectionPool):
+            self._pool = _copy_pool(self.target) if forked else self.target
+        else:
+            # The first connection tells what is wrong; a pool would only time out.
+            self.connect().close()
+            self._pool = ConnectionPool(
+                self.conninfo,
+                min_size=1,
+                max_size=self._max_connections,
+                kwargs={"autocommit": True},
+                configure=self._configure,
+                open=True,
+                name="langgraph_persist",
+                num_workers=1,
+            )
+        self._pid = os.getpid()
+
+    def _configure(self, conn: Connection[Any]) -> None:
+        if conn.info.server_version < OLDEST_SERVER:
+            raise ServerTooOld(
+                f"the server at {display(self.params)} is PostgreSQL "
+                f"{conn.info.server_version // 10000}; langgraph-persist needs 14 or newer"
+            )
+        if self._direct is None:
+            row = conn.execute("SELECT pg_catalog.pg_backend_pid()").fetchone()
+            self._direct = row is not None and row[0] == conn.info.backend_pid
+        if not self._direct:
+            # Behind a pooler a prepared statement may belong to another client.
+            conn.prepare_threshold = None
+
+    def after_fork(self) -> None:
+        """In a forked child: new locks; the pool is renewed on first use."""
+        self._lock = threading.RLock()
+
+
+def _conninfo(target: Target) -> str:
+    if isinstance(target, str):
+        return target
+    if isinstance(target, Connection):
+        password = {"password": target.info.password} if target.info.password else {}
+        return make_conninfo(target.info.dsn, **password)
+    conninfo = target.conninfo
+    if not isinstance(conninfo, str):
+        raise ConfigurationError("a ConnectionPool needs a plain string as its conninfo here")
+    return make_conninfo(conninfo, **_libpq_kwargs(target))
+
+
+def _libpq_kwargs(pool: ConnectionPool[Any]) -> dict[str, Any]:
+    kwargs = pool.kwargs if isinstance(pool.kwargs, dict) else {}
+    ours = {"autocommit", "prepare_threshold", "row_factory", "cursor_factory", "context"}
+    return {k: v for k, v in kwargs.items() if k not in ours}
+
+
+def _copy_pool(pool: ConnectionPool[Any]) -> ConnectionPool[Any]:
+    """A pool like this one, for a process forked from the one that opened it."""
+    return ConnectionPool(
+        pool.conninfo,
+        connection_class=pool.connection_class,
+        kwargs=pool.kwargs,
+        min_size=min(1, pool.min_size),
+        max_size=pool.max_size,
+        timeout=pool.timeout,
+        max_lifetime=pool.max_lifetime,
+        max_idle=pool.max_idle,
+        configure=pool._configure,
+        check=pool._check,
+        reset=pool._reset,
+        open=True,
+    )

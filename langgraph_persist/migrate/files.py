@@ -1,0 +1,69 @@
+"""The numbered migrations of ``sql/migrations``: the source of truth for the schema."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import cache
+from typing import NamedTuple
+
+from langgraph_persist.database.queries import Schemas, sql_folder
+
+
+class Migration(NamedTuple):
+    """One numbered change of the schema, there and back."""
+
+    name: str
+    up: str
+    down: str
+
+    @property
+    def revision(self) -> str:
+        """The number, which is Alembic's revision too."""
+        return self.name.partition("_")[0]
+
+    @property
+    def sha256(self) -> str:
+        """The checksum of the file as shipped, whatever the schemas and line endings."""
+        return hashlib.sha256(self.up.encode()).hexdigest()
+
+    def up_sql(self, schemas: Schemas) -> str:
+        """The change alone, in one transaction."""
+        return blocking(schemas.render(self.up))
+
+    def upgrade_sql(self, schemas: Schemas) -> str:
+        """The change and its ledger row, in one transaction."""
+        return (
+            f"{self.up_sql(schemas).rstrip()}\n\n"
+            + schemas.render("INSERT INTO {{schema}}.schema_ledger (name, sha256)\n")
+            + f"VALUES ('{self.name}', '{self.sha256}');"
+        )
+
+    def downgrade_sql(self, schemas: Schemas) -> str:
+        """What undoes both, in one transaction."""
+        return schemas.render(
+            f"DELETE FROM {{{{schema}}}}.schema_ledger WHERE name = '{self.name}';\n\n{self.down}"
+        )
+
+
+# The migration that adds to upstream's tables; repeatable.
+EXTENSION = "0002_extend_stock_tables"
+
+
+def blocking(sql: str) -> str:
+    """The SQL with its indexes built in the transaction, as is right for tables without rows."""
+    return sql.replace("INDEX CONCURRENTLY", "INDEX")
+
+
+@cache
+def migrations() -> tuple[Migration, ...]:
+    """All migrations in order."""
+    folder = sql_folder() / "migrations"
+    names = sorted(path.name.removesuffix(".up.sql") for path in folder.glob("*.up.sql"))
+    return tuple(
+        Migration(
+            name,
+            (folder / f"{name}.up.sql").read_text("utf-8"),
+            (folder / f"{name}.down.sql").read_text("utf-8"),
+        )
+        for name in names
+    )

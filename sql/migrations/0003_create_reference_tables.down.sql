@@ -1,0 +1,3 @@
+DROP TABLE {{schema}}.tools;
+DROP TABLE {{schema}}.users;
+DROP TABLE {{schema}}.organizations;

@@ -1,0 +1,4 @@
+DROP VIEW {{schema}}.generation_prompts;
+DROP VIEW {{schema}}.node_states;
+DROP VIEW {{schema}}.state_contents;
+DROP VIEW {{schema}}.message_lists;

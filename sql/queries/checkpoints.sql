@@ -1,0 +1,97 @@
+-- put_blobs --
+-- Stores channel values too rich for the checkpoint's own JSON; one that is there is the same.
+INSERT INTO {{checkpoint_schema}}.checkpoint_blobs (
+    thread_id, checkpoint_ns, channel, version, type, blob
+)
+SELECT thread_id, checkpoint_ns, channel, version, type, blob
+FROM unnest(
+    %(thread_id)b::text[], %(checkpoint_ns)b::text[], %(channel)b::text[], %(version)b::text[],
+    %(type)b::text[], %(blob)b::bytea[]
+) AS r (thread_id, checkpoint_ns, channel, version, type, blob)
+ON CONFLICT (thread_id, checkpoint_ns, channel, version) DO NOTHING
+
+-- insert_writes --
+-- Stores what tasks wrote; what a task wrote before stays.
+INSERT INTO {{checkpoint_schema}}.checkpoint_writes (
+    thread_id, checkpoint_ns, checkpoint_id, task_id, task_path, idx, channel, type, blob
+)
+SELECT thread_id, checkpoint_ns, checkpoint_id, task_id, task_path, idx, channel, type, blob
+FROM unnest(
+    %(thread_id)b::text[], %(checkpoint_ns)b::text[], %(checkpoint_id)b::text[],
+    %(task_id)b::text[], %(task_path)b::text[], %(idx)b::integer[], %(channel)b::text[],
+    %(type)b::text[], %(blob)b::bytea[]
+) AS r (
+    thread_id, checkpoint_ns, checkpoint_id, task_id, task_path, idx, channel, type, blob
+)
+ON CONFLICT (thread_id, checkpoint_ns, checkpoint_id, task_id, idx) DO NOTHING
+
+-- upsert_writes --
+-- Stores what tasks wrote to special channels (errors, interrupts, resumes); the last one counts.
+INSERT INTO {{checkpoint_schema}}.checkpoint_writes (
+    thread_id, checkpoint_ns, checkpoint_id, task_id, task_path, idx, channel, type, blob
+)
+SELECT thread_id, checkpoint_ns, checkpoint_id, task_id, task_path, idx, channel, type, blob
+FROM unnest(
+    %(thread_id)b::text[], %(checkpoint_ns)b::text[], %(checkpoint_id)b::text[],
+    %(task_id)b::text[], %(task_path)b::text[], %(idx)b::integer[], %(channel)b::text[],
+    %(type)b::text[], %(blob)b::bytea[]
+) AS r (
+    thread_id, checkpoint_ns, checkpoint_id, task_id, task_path, idx, channel, type, blob
+)
+ON CONFLICT (thread_id, checkpoint_ns, checkpoint_id, task_id, idx) DO UPDATE SET
+    channel = excluded.channel, type = excluded.type, blob = excluded.blob
+
+-- put_checkpoints --
+-- Stores checkpoints; putting one again replaces it.
+INSERT INTO {{checkpoint_schema}}.checkpoints AS t (
+    thread_id, checkpoint_ns, checkpoint_id, parent_checkpoint_id, checkpoint, metadata,
+    workflow_id
+)
+SELECT thread_id, checkpoint_ns, checkpoint_id, parent_checkpoint_id, checkpoint, metadata,
+    workflow_id
+FROM jsonb_to_recordset(%(rows)s) AS r (
+    thread_id text, checkpoint_ns text, checkpoint_id text, parent_checkpoint_id text,
+    checkpoint jsonb, metadata jsonb, workflow_id uuid
+)
+ON CONFLICT (thread_id, checkpoint_ns, checkpoint_id) DO UPDATE SET
+    checkpoint = excluded.checkpoint,
+    metadata = excluded.metadata,
+    workflow_id = coalesce(excluded.workflow_id, t.workflow_id)
+
+-- select_checkpoints --
+-- Checkpoints with their channel values and pending writes; a WHERE clause follows.
+SELECT
+    c.thread_id, c.checkpoint, c.checkpoint_ns, c.checkpoint_id, c.parent_checkpoint_id,
+    c.metadata, c.workflow_id,
+    (
+        SELECT array_agg(
+            ARRAY[convert_to(b.channel, 'UTF8'), convert_to(b.type, 'UTF8'), b.blob]
+        )
+        FROM {{checkpoint_schema}}.checkpoint_blobs AS b
+        WHERE b.thread_id = c.thread_id AND b.checkpoint_ns = c.checkpoint_ns
+            AND (b.channel, b.version) IN (
+                SELECT v.key, v.value
+                FROM jsonb_each_text(c.checkpoint -> 'channel_versions') AS v
+            )
+    ) AS channel_values,
+    (
+        SELECT array_agg(
+            ARRAY[
+                convert_to(w.task_id, 'UTF8'), convert_to(w.channel, 'UTF8'), convert_to(w.type, 'UTF8'), w.blob,
+                convert_to(w.task_path, 'UTF8'), convert_to(w.idx::text, 'UTF8')
+            ]
+        )
+        FROM {{checkpoint_schema}}.checkpoint_writes AS w
+        WHERE w.thread_id = c.thread_id AND w.checkpoint_ns = c.checkpoint_ns
+            AND w.checkpoint_id = c.checkpoint_id
+    ) AS pending_writes
+FROM {{checkpoint_schema}}.checkpoints AS c
+
+-- select_pending_sends --
+-- The sends of parent checkpoints, which checkpoints before version 4 keep there.
+SELECT checkpoint_id,
+    array_agg(ARRAY[convert_to(type, 'UTF8'), blob] ORDER BY task_path, task_id, idx) AS sends
+FROM {{checkpoint_schema}}.checkpoint_writes
+WHERE thread_id = %(thread_id)s AND checkpoint_id = ANY(%(checkpoint_ids)s)
+    AND channel = '__pregel_tasks'
+GROUP BY checkpoint_id

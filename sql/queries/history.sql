@@ -1,0 +1,83 @@
+-- workflows --
+-- A page of workflows, newest first; every filter is optional.
+SELECT
+    w.thread_id, w.id, w.turn, w.name, w.status, u.username AS "user", o.slug AS organization,
+    w.user_input, w.input_type, w.input, w.settings, w.result, w.metadata, w.tags, w.replay_of,
+    w.started_at, w.completed_at, w.duration_ms, w.active_ms, w.node_count, w.generation_count,
+    w.prompt_tokens, w.completion_tokens, w.total_tokens, w.cost_usd,
+    w.error_type, w.error_message, w.error_traceback
+FROM {{schema}}.workflows AS w
+JOIN {{schema}}.sessions AS s ON s.thread_id = w.thread_id
+LEFT JOIN {{schema}}.users AS u ON u.id = w.user_id
+LEFT JOIN {{schema}}.organizations AS o ON o.id = coalesce(w.organization_id, s.organization_id)
+WHERE (%(id)s::uuid IS NULL OR w.id = %(id)s)
+    AND (%(thread_id)s::text IS NULL OR w.thread_id = %(thread_id)s)
+    AND (%(user)s::text IS NULL OR u.username = %(user)s)
+    AND (%(status)s::text IS NULL OR w.status = %(status)s)
+    AND (%(before)s::timestamptz IS NULL OR w.started_at <= %(before)s)
+    AND (
+        %(before)s::timestamptz IS NULL
+        OR w.started_at < %(before)s
+        OR (w.started_at = %(before)s AND w.id < %(before_id)s::uuid)
+    )
+ORDER BY w.started_at DESC, w.id DESC
+LIMIT %(limit)s
+
+-- runs --
+-- The executions of a workflow: its start, then every resume.
+SELECT
+    r.thread_id, r.id, r.workflow_id, r.attempt, r.kind, r.status, r.started_at, r.completed_at,
+    r.duration_ms, r.instance_id, r.heartbeat_at, r.checkpoint_id,
+    r.error_type, r.error_message, r.error_traceback
+FROM {{schema}}.workflow_runs AS r
+WHERE r.thread_id = %(thread_id)s AND r.workflow_id = %(workflow_id)s
+ORDER BY r.attempt, r.started_at, r.id
+
+-- nodes --
+-- The nodes a workflow executed, in their order; execution_order starts anew in each run.
+SELECT
+    n.thread_id, n.id, n.workflow_id, n.run_id, n.parent_node_id, n.node_name AS name,
+    n.node_type AS type, n.execution_order, n.step, n.attempt, n.status, n.cached, n.task_id,
+    n.checkpoint_ns, n.triggers, n.input_checkpoint_id, n.checkpoint_id, n.input_data,
+    n.output_data, n.metadata, n.started_at, n.completed_at, n.duration_ms,
+    n.error_type, n.error_message, n.error_traceback
+FROM {{schema}}.nodes AS n
+LEFT JOIN {{schema}}.workflow_runs AS r ON r.thread_id = n.thread_id AND r.id = n.run_id
+WHERE n.thread_id = %(thread_id)s AND n.workflow_id = %(workflow_id)s
+ORDER BY r.attempt, n.execution_order, n.started_at, n.id
+
+-- generations --
+-- The model calls of a workflow, in their order.
+SELECT
+    g.thread_id, g.id, g.workflow_id, g.run_id, g.node_id, g.model_name, g.model_provider,
+    g.system_prompt, g.user_prompt, g.output, g.output_message, g.parsed_output, g.tool_calls,
+    g.temperature, g.max_tokens, g.invocation_params, g.prompt_tokens, g.completion_tokens,
+    g.total_tokens, g.cache_read_tokens, g.cache_creation_tokens, g.reasoning_tokens, g.cost_usd,
+    g.price_source, g.latency_ms, g.time_to_first_token_ms, g.streamed, g.finish_reason,
+    g.cache_hit, g.attempt, g.status, g.prompt_name, g.prompt_version, g.started_at,
+    g.completed_at, g.error_type, g.error_message, g.error_traceback
+FROM {{schema}}.generations AS g
+WHERE g.thread_id = %(thread_id)s AND g.workflow_id = %(workflow_id)s
+ORDER BY g.started_at, g.id
+
+-- tool_executions --
+-- The tool calls of a workflow, in their order.
+SELECT
+    t.thread_id, t.id, t.workflow_id, t.run_id, t.node_id, t.tool_name, t.tool_call_id,
+    t.input_params, t.output_data, t.success, t.status, t.execution_time_ms, t.tokens_used,
+    t.cost_usd, t.started_at, t.completed_at, t.error_type, t.error_message, t.error_traceback
+FROM {{schema}}.tool_executions AS t
+WHERE t.thread_id = %(thread_id)s AND t.workflow_id = %(workflow_id)s
+ORDER BY t.started_at, t.id
+
+-- node_state --
+-- The full state after a node.
+SELECT v.state_data
+FROM {{schema}}.node_states AS v
+WHERE v.thread_id = %(thread_id)s AND v.node_id = %(node_id)s
+
+-- generation_prompt --
+-- All messages a model was given in one call.
+SELECT v.messages
+FROM {{schema}}.generation_prompts AS v
+WHERE v.thread_id = %(thread_id)s AND v.generation_id = %(generation_id)s

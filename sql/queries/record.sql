@@ -1,0 +1,336 @@
+-- organizations --
+-- The organizations named by runs; one that exists stays as it is.
+INSERT INTO {{schema}}.organizations (id, name, slug)
+SELECT r.id, r.name, r.slug
+FROM jsonb_populate_recordset(NULL::{{schema}}.organizations, %(rows)s) AS r
+ORDER BY r.slug
+ON CONFLICT (slug) DO NOTHING
+
+-- users --
+-- The users named by runs; one that exists stays as it is.
+INSERT INTO {{schema}}.users (id, username, organization_id)
+SELECT e.id, e.username, o.id
+FROM jsonb_to_recordset(%(rows)s) AS e (id uuid, username text, organization text)
+LEFT JOIN {{schema}}.organizations AS o ON o.slug = e.organization
+ORDER BY e.username
+ON CONFLICT (username) DO NOTHING
+
+-- sessions --
+-- Opens a session or touches it; the row stays locked, so turns are counted one run at a time.
+INSERT INTO {{schema}}.sessions AS t (
+    thread_id, user_id, organization_id, status, initial_input, metadata
+)
+SELECT e.thread_id, u.id, o.id, 'active', e.initial_input, e.metadata
+FROM jsonb_to_recordset(%(rows)s) AS e (
+    thread_id text, "user" text, organization text, initial_input text, metadata jsonb
+)
+LEFT JOIN {{schema}}.users AS u ON u.username = e."user"
+LEFT JOIN {{schema}}.organizations AS o ON o.slug = e.organization
+ORDER BY e.thread_id
+ON CONFLICT (thread_id) DO UPDATE SET
+    user_id = coalesce(t.user_id, excluded.user_id),
+    organization_id = coalesce(t.organization_id, excluded.organization_id),
+    initial_input = coalesce(t.initial_input, excluded.initial_input),
+    metadata = coalesce(t.metadata, excluded.metadata),
+    updated_at = now()
+
+-- workflows --
+-- Opens or updates workflows; a new one is its session's next turn.
+WITH incoming AS (
+    SELECT r.*, e.fields ->> 'user' AS username, e.fields ->> 'organization' AS slug
+    FROM jsonb_array_elements(%(rows)s) AS e (fields)
+    CROSS JOIN LATERAL jsonb_populate_record(NULL::{{schema}}.workflows, e.fields) AS r
+), placed AS (
+    SELECT i.thread_id, i.id, coalesce(
+        w.turn,
+        latest.turn + count(*) FILTER (WHERE w.id IS NULL)
+            OVER (PARTITION BY i.thread_id ORDER BY i.started_at, i.id)
+    ) AS turn
+    FROM incoming AS i
+    LEFT JOIN {{schema}}.workflows AS w USING (thread_id, id)
+    CROSS JOIN LATERAL (
+        SELECT coalesce(max(o.turn), 0) AS turn FROM {{schema}}.workflows AS o
+        WHERE o.thread_id = i.thread_id
+    ) AS latest
+), written AS (
+    INSERT INTO {{schema}}.workflows AS t (
+        thread_id, id, turn, user_id, organization_id, name, status, user_input, input_type,
+        input, settings, result, metadata, tags, error_type, error_message, error_traceback,
+        started_at, completed_at, duration_ms, active_ms, node_count, generation_count,
+        prompt_tokens, completion_tokens, total_tokens, cost_usd, replay_of
+    )
+    SELECT
+        i.thread_id, i.id, p.turn, u.id, o.id, i.name, i.status, i.user_input, i.input_type,
+        i.input, i.settings, i.result, i.metadata, i.tags, i.error_type, i.error_message,
+        i.error_traceback, i.started_at, i.completed_at, i.duration_ms, i.active_ms,
+        coalesce(i.node_count, 0), coalesce(i.generation_count, 0),
+        coalesce(i.prompt_tokens, 0), coalesce(i.completion_tokens, 0),
+        coalesce(i.total_tokens, 0), i.cost_usd, i.replay_of
+    FROM incoming AS i
+    JOIN placed AS p USING (thread_id, id)
+    LEFT JOIN {{schema}}.users AS u ON u.username = i.username
+    LEFT JOIN {{schema}}.organizations AS o ON o.slug = i.slug
+    ORDER BY i.thread_id, i.id
+    ON CONFLICT (thread_id, id) DO UPDATE SET
+        user_id = coalesce(excluded.user_id, t.user_id),
+        organization_id = coalesce(excluded.organization_id, t.organization_id),
+        status = excluded.status,
+        settings = coalesce(excluded.settings, t.settings),
+        result = coalesce(excluded.result, t.result),
+        metadata = coalesce(excluded.metadata, t.metadata),
+        tags = coalesce(excluded.tags, t.tags),
+        error_type = excluded.error_type,
+        error_message = excluded.error_message,
+        error_traceback = excluded.error_traceback,
+        completed_at = excluded.completed_at,
+        duration_ms = coalesce(excluded.duration_ms, t.duration_ms),
+        active_ms = coalesce(excluded.active_ms, t.active_ms),
+        node_count = greatest(excluded.node_count, t.node_count),
+        generation_count = greatest(excluded.generation_count, t.generation_count),
+        prompt_tokens = greatest(excluded.prompt_tokens, t.prompt_tokens),
+        completion_tokens = greatest(excluded.completion_tokens, t.completion_tokens),
+        total_tokens = greatest(excluded.total_tokens, t.total_tokens),
+        cost_usd = coalesce(excluded.cost_usd, t.cost_usd),
+        updated_at = now()
+    RETURNING thread_id, turn
+)
+UPDATE {{schema}}.sessions AS s SET turns = w.turn
+FROM (SELECT thread_id, max(turn) AS turn FROM written GROUP BY thread_id) AS w
+WHERE s.thread_id = w.thread_id AND s.turns < w.turn
+
+-- workflow_runs --
+-- Executions of a workflow: its start, resumes and replays; attempt counts them.
+INSERT INTO {{schema}}.workflow_runs AS t (
+    thread_id, id, workflow_id, kind, status, started_at, completed_at, duration_ms,
+    instance_id, heartbeat_at, checkpoint_id, error_type, error_message, error_traceback,
+    attempt
+)
+SELECT
+    r.thread_id, r.id, r.workflow_id, r.kind, r.status, r.started_at, r.completed_at,
+    r.duration_ms, r.instance_id, r.heartbeat_at, r.checkpoint_id, r.error_type,
+    r.error_message, r.error_traceback,
+    (
+        SELECT count(*) + 1 FROM {{schema}}.workflow_runs AS earlier
+        WHERE earlier.thread_id = r.thread_id AND earlier.workflow_id = r.workflow_id
+    )
+FROM jsonb_populate_recordset(NULL::{{schema}}.workflow_runs, %(rows)s) AS r
+ORDER BY r.thread_id, r.id
+ON CONFLICT (thread_id, id) DO UPDATE SET
+    status = excluded.status,
+    completed_at = coalesce(excluded.completed_at, t.completed_at),
+    duration_ms = coalesce(excluded.duration_ms, t.duration_ms),
+    instance_id = coalesce(excluded.instance_id, t.instance_id),
+    heartbeat_at = coalesce(excluded.heartbeat_at, t.heartbeat_at),
+    checkpoint_id = coalesce(excluded.checkpoint_id, t.checkpoint_id),
+    error_type = coalesce(excluded.error_type, t.error_type),
+    error_message = coalesce(excluded.error_message, t.error_message),
+    error_traceback = coalesce(excluded.error_traceback, t.error_traceback),
+    updated_at = now()
+
+-- nodes --
+-- Executions of a graph's nodes.
+INSERT INTO {{schema}}.nodes AS t (
+    thread_id, id, workflow_id, run_id, parent_node_id, node_name, node_type, execution_order,
+    step, attempt, task_id, checkpoint_ns, triggers, status, cached, input_checkpoint_id,
+    checkpoint_id, input_data, output_data, state, started_at, completed_at, duration_ms,
+    error_type, error_message, error_traceback, metadata
+)
+SELECT
+    r.thread_id, r.id, r.workflow_id, r.run_id, r.parent_node_id, r.node_name, r.node_type,
+    r.execution_order, r.step, coalesce(r.attempt, 1), r.task_id, r.checkpoint_ns, r.triggers,
+    r.status, coalesce(r.cached, false), r.input_checkpoint_id, r.checkpoint_id, r.input_data,
+    r.output_data, r.state, r.started_at, r.completed_at, r.duration_ms, r.error_type,
+    r.error_message, r.error_traceback, r.metadata
+FROM jsonb_populate_recordset(NULL::{{schema}}.nodes, %(rows)s) AS r
+ORDER BY r.thread_id, r.id
+ON CONFLICT (thread_id, id) DO UPDATE SET
+    parent_node_id = coalesce(excluded.parent_node_id, t.parent_node_id),
+    node_name = coalesce(excluded.node_name, t.node_name),
+    node_type = coalesce(excluded.node_type, t.node_type),
+    step = coalesce(excluded.step, t.step),
+    task_id = coalesce(excluded.task_id, t.task_id),
+    checkpoint_ns = coalesce(excluded.checkpoint_ns, t.checkpoint_ns),
+    triggers = coalesce(excluded.triggers, t.triggers),
+    status = excluded.status,
+    input_checkpoint_id = coalesce(excluded.input_checkpoint_id, t.input_checkpoint_id),
+    checkpoint_id = coalesce(excluded.checkpoint_id, t.checkpoint_id),
+    input_data = coalesce(excluded.input_data, t.input_data),
+    output_data = coalesce(excluded.output_data, t.output_data),
+    state = coalesce(excluded.state, t.state),
+    completed_at = coalesce(excluded.completed_at, t.completed_at),
+    duration_ms = coalesce(excluded.duration_ms, t.duration_ms),
+    error_type = coalesce(excluded.error_type, t.error_type),
+    error_message = coalesce(excluded.error_message, t.error_message),
+    error_traceback = coalesce(excluded.error_traceback, t.error_traceback),
+    metadata = coalesce(excluded.metadata, t.metadata),
+    updated_at = now()
+
+-- generations --
+-- Calls of language models.
+INSERT INTO {{schema}}.generations AS t (
+    thread_id, id, workflow_id, run_id, node_id, model_name, model_provider, system_prompt,
+    user_prompt, prompt, output, output_message, parsed_output, tool_calls, temperature,
+    max_tokens, invocation_params, prompt_tokens, completion_tokens, total_tokens,
+    cache_read_tokens, cache_creation_tokens, reasoning_tokens, cost_usd, price_source,
+    latency_ms, time_to_first_token_ms, streamed, finish_reason, cache_hit, attempt, status,
+    error_type, error_message, error_traceback, prompt_name, prompt_version, started_at,
+    completed_at
+)
+SELECT
+    r.thread_id, r.id, r.workflow_id, r.run_id, r.node_id, r.model_name, r.model_provider,
+    r.system_prompt, r.user_prompt, r.prompt, r.output, r.output_message, r.parsed_output,
+    r.tool_calls, r.temperature, r.max_tokens, r.invocation_params, r.prompt_tokens,
+    r.completion_tokens, r.total_tokens, r.cache_read_tokens, r.cache_creation_tokens,
+    r.reasoning_tokens, r.cost_usd, r.price_source, r.latency_ms, r.time_to_first_token_ms,
+    coalesce(r.streamed, false), r.finish_reason, coalesce(r.cache_hit, false),
+    coalesce(r.attempt, 1), r.status, r.error_type, r.error_message, r.error_traceback,
+    r.prompt_name, r.prompt_version, r.started_at, r.completed_at
+FROM jsonb_populate_recordset(NULL::{{schema}}.generations, %(rows)s) AS r
+ORDER BY r.thread_id, r.id
+ON CONFLICT (thread_id, id) DO UPDATE SET
+    node_id = coalesce(excluded.node_id, t.node_id),
+    model_name = coalesce(excluded.model_name, t.model_name),
+    model_provider = coalesce(excluded.model_provider, t.model_provider),
+    system_prompt = coalesce(excluded.system_prompt, t.system_prompt),
+    user_prompt = coalesce(excluded.user_prompt, t.user_prompt),
+    prompt = coalesce(excluded.prompt, t.prompt),
+    output = coalesce(excluded.output, t.output),
+    output_message = coalesce(excluded.output_message, t.output_message),
+    parsed_output = coalesce(excluded.parsed_output, t.parsed_output),
+    tool_calls = coalesce(excluded.tool_calls, t.tool_calls),
+    temperature = coalesce(excluded.temperature, t.temperature),
+    max_tokens = coalesce(excluded.max_tokens, t.max_tokens),
+    invocation_params = coalesce(excluded.invocation_params, t.invocation_params),
+    prompt_tokens = coalesce(excluded.prompt_tokens, t.prompt_tokens),
+    completion_tokens = coalesce(excluded.completion_tokens, t.completion_tokens),
+    total_tokens = coalesce(excluded.total_tokens, t.total_tokens),
+    cache_read_tokens = coalesce(excluded.cache_read_tokens, t.cache_read_tokens),
+    cache_creation_tokens = coalesce(excluded.cache_creation_tokens, t.cache_creation_tokens),
+    reasoning_tokens = coalesce(excluded.reasoning_tokens, t.reasoning_tokens),
+    cost_usd = coalesce(excluded.cost_usd, t.cost_usd),
+    price_source = coalesce(excluded.price_source, t.price_source),
+    latency_ms = coalesce(excluded.latency_ms, t.latency_ms),
+    time_to_first_token_ms = coalesce(excluded.time_to_first_token_ms, t.time_to_first_token_ms),
+    streamed = excluded.streamed OR t.streamed,
+    finish_reason = coalesce(excluded.finish_reason, t.finish_reason),
+    cache_hit = excluded.cache_hit OR t.cache_hit,
+    status = excluded.status,
+    error_type = coalesce(excluded.error_type, t.error_type),
+    error_message = coalesce(excluded.error_message, t.error_message),
+    error_traceback = coalesce(excluded.error_traceback, t.error_traceback),
+    prompt_name = coalesce(excluded.prompt_name, t.prompt_name),
+    prompt_version = coalesce(excluded.prompt_version, t.prompt_version),
+    completed_at = coalesce(excluded.completed_at, t.completed_at),
+    updated_at = now()
+
+-- tool_executions --
+-- Calls of tools.
+INSERT INTO {{schema}}.tool_executions AS t (
+    thread_id, id, workflow_id, run_id, node_id, tool_name, tool_call_id, input_params,
+    output_data, success, status, error_type, error_message, error_traceback,
+    execution_time_ms, tokens_used, cost_usd, started_at, completed_at
+)
+SELECT
+    r.thread_id, r.id, r.workflow_id, r.run_id, r.node_id, r.tool_name, r.tool_call_id,
+    r.input_params, r.output_data, r.success, r.status, r.error_type, r.error_message,
+    r.error_traceback, r.execution_time_ms, r.tokens_used, r.cost_usd, r.started_at,
+    r.completed_at
+FROM jsonb_populate_recordset(NULL::{{schema}}.tool_executions, %(rows)s) AS r
+ORDER BY r.thread_id, r.id
+ON CONFLICT (thread_id, id) DO UPDATE SET
+    node_id = coalesce(excluded.node_id, t.node_id),
+    tool_name = coalesce(excluded.tool_name, t.tool_name),
+    tool_call_id = coalesce(excluded.tool_call_id, t.tool_call_id),
+    input_params = coalesce(excluded.input_params, t.input_params),
+    output_data = coalesce(excluded.output_data, t.output_data),
+    success = coalesce(excluded.success, t.success),
+    status = excluded.status,
+    error_type = coalesce(excluded.error_type, t.error_type),
+    error_message = coalesce(excluded.error_message, t.error_message),
+    error_traceback = coalesce(excluded.error_traceback, t.error_traceback),
+    execution_time_ms = coalesce(excluded.execution_time_ms, t.execution_time_ms),
+    tokens_used = coalesce(excluded.tokens_used, t.tokens_used),
+    cost_usd = coalesce(excluded.cost_usd, t.cost_usd),
+    completed_at = coalesce(excluded.completed_at, t.completed_at),
+    updated_at = now()
+
+-- retrievals --
+-- Queries of retrievers.
+INSERT INTO {{schema}}.retrievals AS t (
+    thread_id, id, workflow_id, run_id, node_id, query, documents, document_count, latency_ms,
+    error_type, error_message, error_traceback, started_at
+)
+SELECT
+    r.thread_id, r.id, r.workflow_id, r.run_id, r.node_id, r.query, r.documents,
+    coalesce(r.document_count, 0), r.latency_ms, r.error_type, r.error_message,
+    r.error_traceback, r.started_at
+FROM jsonb_populate_recordset(NULL::{{schema}}.retrievals, %(rows)s) AS r
+ORDER BY r.thread_id, r.id
+ON CONFLICT (thread_id, id) DO UPDATE SET
+    node_id = coalesce(excluded.node_id, t.node_id),
+    query = coalesce(excluded.query, t.query),
+    documents = coalesce(excluded.documents, t.documents),
+    document_count = greatest(excluded.document_count, t.document_count),
+    latency_ms = coalesce(excluded.latency_ms, t.latency_ms),
+    error_type = coalesce(excluded.error_type, t.error_type),
+    error_message = coalesce(excluded.error_message, t.error_message),
+    error_traceback = coalesce(excluded.error_traceback, t.error_traceback),
+    updated_at = now()
+
+-- state_values --
+-- Values of state channels, each stored once a session.
+INSERT INTO {{schema}}.state_values AS t (
+    thread_id, id, kind, value, base_id
+)
+SELECT
+    r.thread_id, r.id, coalesce(r.kind, 'value'), r.value, r.base_id
+FROM jsonb_populate_recordset(NULL::{{schema}}.state_values, %(rows)s) AS r
+ORDER BY r.thread_id, r.id
+ON CONFLICT (thread_id, id) DO NOTHING
+
+-- messages --
+-- Messages, each stored once a session, with the turn that brought them.
+INSERT INTO {{schema}}.messages (
+    thread_id, id, message_id, turn, role, text, content, name, tool_calls, tool_call_id, extra
+)
+SELECT
+    r.thread_id, r.id, r.message_id, w.turn, r.role, r.text, r.content, r.name, r.tool_calls,
+    r.tool_call_id, r.extra
+FROM jsonb_array_elements(%(rows)s) AS e (fields)
+CROSS JOIN LATERAL jsonb_populate_record(NULL::{{schema}}.messages, e.fields) AS r
+LEFT JOIN {{schema}}.workflows AS w
+    ON w.thread_id = r.thread_id AND w.id = (e.fields ->> 'workflow_id')::uuid
+ORDER BY r.thread_id, r.id
+ON CONFLICT (thread_id, id) DO NOTHING
+
+-- workflow_totals --
+-- Sums up ended workflows from their runs, nodes and generations.
+UPDATE {{schema}}.workflows AS t SET
+    duration_ms = extract(epoch FROM t.completed_at - t.started_at) * 1000,
+    active_ms = runs.active_ms,
+    node_count = nodes.count,
+    generation_count = generations.count,
+    prompt_tokens = generations.prompt_tokens,
+    completion_tokens = generations.completion_tokens,
+    total_tokens = generations.total_tokens,
+    cost_usd = generations.cost_usd
+FROM jsonb_to_recordset(%(rows)s) AS e (thread_id text, id uuid)
+CROSS JOIN LATERAL (
+    SELECT sum(r.duration_ms) AS active_ms FROM {{schema}}.workflow_runs AS r
+    WHERE r.thread_id = e.thread_id AND r.workflow_id = e.id
+) AS runs
+CROSS JOIN LATERAL (
+    SELECT count(*) AS count FROM {{schema}}.nodes AS n
+    WHERE n.thread_id = e.thread_id AND n.workflow_id = e.id
+) AS nodes
+CROSS JOIN LATERAL (
+    SELECT
+        count(*) AS count,
+        coalesce(sum(g.prompt_tokens), 0) AS prompt_tokens,
+        coalesce(sum(g.completion_tokens), 0) AS completion_tokens,
+        coalesce(sum(g.total_tokens), 0) AS total_tokens,
+        sum(g.cost_usd) AS cost_usd
+    FROM {{schema}}.generations AS g
+    WHERE g.thread_id = e.thread_id AND g.workflow_id = e.id AND NOT g.cache_hit
+) AS generations
+WHERE t.thread_id = e.thread_id AND t.id = e.id
