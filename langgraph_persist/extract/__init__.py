@@ -1,0 +1,42 @@
+"""LangChain and LangGraph callback payloads as row fields: pure functions, no I/O.
+
+A field is None, a bool, int, float, str, UUID, list of str, or, for a jsonb column, an
+``orjson.Fragment``: its bytes are the snapshot. Everything is valid for PostgreSQL: no NUL, no
+lone surrogate. No function here raises on odd input; none changes its input.
+"""
+
+from __future__ import annotations
+
+from langgraph_persist.extract.encode import to_json, to_json_bytes
+from langgraph_persist.extract.failures import error_fields
+from langgraph_persist.extract.generations import GenerationStart, generation_end, generation_start
+from langgraph_persist.extract.messages import Row, is_message_list, message_list, message_row
+from langgraph_persist.extract.nodes import NodeIdentity, node_identity
+from langgraph_persist.extract.runs import is_resume, root_input, root_output
+from langgraph_persist.extract.state import state_entry
+from langgraph_persist.extract.text import clean_text
+from langgraph_persist.extract.tools import retriever_end, retriever_start, tool_end, tool_start
+
+__all__ = [
+    "GenerationStart",
+    "NodeIdentity",
+    "Row",
+    "clean_text",
+    "error_fields",
+    "generation_end",
+    "generation_start",
+    "is_message_list",
+    "is_resume",
+    "message_list",
+    "message_row",
+    "node_identity",
+    "retriever_end",
+    "retriever_start",
+    "root_input",
+    "root_output",
+    "state_entry",
+    "to_json",
+    "to_json_bytes",
+    "tool_end",
+    "tool_start",
+]

@@ -1,0 +1,174 @@
+"""A model call's start and end as columns of ``generations``.
+
+Functions of a start give every column they can speak of; those of an end leave out what they
+do not know, so that folding the two keeps what the start knew.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage
+
+from langgraph_persist.extract.encode import to_json
+from langgraph_persist.extract.guard import first, mapping, total
+from langgraph_persist.extract.redact import without_secrets
+from langgraph_persist.extract.text import clean_text, content_text, optional_text
+from langgraph_persist.extract.usage import is_cache_hit, token_fields
+
+_INT = 2**31 - 1
+_MODEL = ("model_name", "model", "model_id", "modelId", "deployment_name")
+_MAX_TOKENS = ("max_tokens", "max_completion_tokens", "max_output_tokens", "max_new_tokens")
+_FINISH = ("finish_reason", "stop_reason", "done_reason", "stopReason", "finishReason")
+
+
+class GenerationStart(NamedTuple):
+    """The columns known at the start, and the prompt to store by reference (``state_entry``)."""
+
+    fields: dict[str, Any]
+    messages: list[BaseMessage]
+
+
+@total(lambda: GenerationStart({}, []))
+def generation_start(
+    serialized: Mapping[str, Any] | None,
+    messages: Sequence[Sequence[BaseMessage]] | None = None,
+    prompts: Sequence[str] | None = None,
+    invocation_params: Mapping[str, Any] | None = None,
+    options: Mapping[str, Any] | None = None,
+    metadata: Mapping[str, Any] | None = None,
+    name: str | None = None,
+    **payload: object,
+) -> GenerationStart:
+    """What ``on_chat_model_start`` or ``on_llm_start`` says, secrets left out.
+
+    A text model's prompt becomes one human message. The rest of the event's payload (tags,
+    batch_size) is accepted, so that a handler can pass its keywords on, and not needed.
+    """
+    params, info = mapping(invocation_params), mapping(metadata)
+    prompt = _prompt(messages, prompts)
+    fields = {
+        "model_name": optional_text(_requested_model(params, info, mapping(serialized))),
+        "model_provider": _provider(info, mapping(serialized), name),
+        "system_prompt": _joined(m for m in prompt if isinstance(m, SystemMessage)),
+        "user_prompt": last_human_text(prompt),
+        "temperature": _temperature(first(params, "temperature"), info.get("ls_temperature")),
+        "max_tokens": _positive(first(params, *_MAX_TOKENS), info.get("ls_max_tokens")),
+        "invocation_params": _public_params(params, mapping(options)),
+        "streamed": _streamed(params) or _streamed(mapping(options)),
+        "prompt_name": optional_text(first(info, "prompt_name", "lc_hub_repo")),
+        "prompt_version": optional_text(first(info, "prompt_version", "lc_hub_commit_hash")),
+    }
+    return GenerationStart(fields, prompt)
+
+
+@total(dict)
+def generation_end(response: Any) -> dict[str, Any]:
+    """What an ``LLMResult`` says; unknown columns are left out. Works on a partial result too."""
+    generation = _first_generation(response)
+    message = getattr(generation, "message", None)
+    llm_output = mapping(getattr(response, "llm_output", None))
+    meta = mapping(getattr(message, "response_metadata", None))
+    info = mapping(getattr(generation, "generation_info", None))
+    usage = getattr(message, "usage_metadata", None)
+    model = first(meta, *_MODEL) or first(llm_output, *_MODEL) or first(info, *_MODEL)
+    fields = {
+        "output": _output(generation, message),
+        "model_name": optional_text(model),
+        "finish_reason": optional_text(first(meta, *_FINISH) or first(info, *_FINISH)),
+        "cache_hit": True if is_cache_hit(usage) else None,
+        **_message_parts(message),
+        **token_fields(usage, meta, llm_output),
+    }
+    return {column: value for column, value in fields.items() if value is not None}
+
+
+def last_human_text(messages: Sequence[Any]) -> str | None:
+    """The text of the last human message, or None without one."""
+    for message in reversed(messages):
+        if isinstance(message, HumanMessage):
+            return content_text(message.content)
+    return None
+
+
+def _prompt(messages: Any, prompts: Any) -> list[BaseMessage]:
+    if isinstance(messages, Sequence) and messages:
+        return [m for m in messages[0] if isinstance(m, BaseMessage)]
+    if isinstance(prompts, Sequence) and prompts and isinstance(prompts[0], str):
+        return [HumanMessage(content=prompts[0])]
+    return []
+
+
+def _requested_model(
+    params: Mapping[str, Any], info: Mapping[str, Any], serialized: Mapping[str, Any]
+) -> Any:
+    return (
+        info.get("ls_model_name")
+        or first(params, *_MODEL)
+        or first(mapping(serialized.get("kwargs")), *_MODEL)
+    )
+
+
+def _provider(
+    info: Mapping[str, Any], serialized: Mapping[str, Any], name: str | None
+) -> str | None:
+    if found := optional_text(info.get("ls_provider")):
+        return found
+    path = serialized.get("id")
+    if isinstance(path, (list, tuple)) and path:
+        name = path[-1]
+    text = optional_text(name)
+    return text.removeprefix("Chat").removesuffix("Chat").lower() if text else None
+
+
+def _joined(messages: Any) -> str | None:
+    return "\n\n".join(content_text(m.content) for m in messages) or None
+
+
+def _temperature(*candidates: Any) -> float | None:
+    for value in candidates:
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
+            return float(value)
+    return None
+
+
+def _positive(*candidates: Any) -> int | None:
+    for value in candidates:
+        if isinstance(value, int) and not isinstance(value, bool) and 0 < value <= _INT:
+            return value
+    return None
+
+
+def _public_params(params: Mapping[str, Any], options: Mapping[str, Any]) -> Any:
+    found = {key: value for key, value in {**options, **params}.items() if value is not None}
+    return to_json(without_secrets(found)) if found else None
+
+
+def _streamed(params: Mapping[str, Any]) -> bool:
+    return params.get("stream") is True or params.get("streaming") is True
+
+
+def _first_generation(response: Any) -> Any:
+    batches = getattr(response, "generations", None) or [[]]
+    return batches[0][0] if batches[0] else None
+
+
+def _output(generation: Any, message: Any) -> str | None:
+    if message is not None:
+        return content_text(getattr(message, "content", None))
+    text = getattr(generation, "text", None)
+    return clean_text(text) if isinstance(text, str) else None
+
+
+def _message_parts(message: Any) -> dict[str, Any]:
+    if message is None:
+        return {}
+    calls = getattr(message, "tool_calls", None)
+    parsed = mapping(getattr(message, "additional_kwargs", None)).get("parsed")
+    return {
+        "output_message": to_json(message),
+        "tool_calls": to_json(calls) if calls else None,
+        "parsed_output": to_json(parsed) if parsed is not None else None,
+    }

@@ -1,0 +1,48 @@
+"""Call parameters without what opens doors."""
+
+from __future__ import annotations
+
+import functools
+import re
+from typing import Any
+
+from langgraph_persist.extract.shapes import shape_of
+
+_SECRET = re.compile(
+    r"api_?key|secret|passw(or)?d|pwd$|passphrase|credential|authori[sz]ation|bearer|cookie|jwt"
+    r"|(private|access|account)_?key|connection_string|headers?$|(^|_)o?auth$|token(_provider)?$",
+    re.IGNORECASE,
+)
+_USERINFO = re.compile(r"(?<=://)[^/@\s]*@")
+_DEPTH = 20
+
+
+def without_secrets(value: Any) -> Any:
+    """A copy with secret-looking keys dropped at every level and passwords cut out of URLs.
+
+    Names of a JSON schema's ``properties`` stay: they describe a tool, they hold no value.
+    """
+    return _scrubbed(value, _DEPTH, False)
+
+
+def _scrubbed(value: Any, depth: int, names_only: bool) -> Any:
+    if isinstance(value, str):
+        return _USERINFO.sub("", value) if "://" in value else value
+    if value is None or isinstance(value, (int, float)):
+        return value
+    if depth == 0:
+        return "<nested too deep>"
+    if isinstance(value, dict):
+        return {
+            key: _scrubbed(item, depth - 1, key == "properties" and not names_only)
+            for key, item in value.items()
+            if names_only or not (isinstance(key, str) and _is_secret(key))
+        }
+    if isinstance(value, (list, tuple)):
+        return [_scrubbed(item, depth - 1, False) for item in value]
+    return _scrubbed(shape_of(value), depth - 1, False)
+
+
+@functools.lru_cache(maxsize=4096)
+def _is_secret(key: str) -> bool:
+    return _SECRET.search(key.replace("-", "_")) is not None

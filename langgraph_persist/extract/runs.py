@@ -1,0 +1,122 @@
+"""A root run's input and output as columns of ``workflows``."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from langchain_core.messages import BaseMessage, HumanMessage
+from langgraph.types import Command
+from pydantic import BaseModel
+
+from langgraph_persist.extract.encode import to_json
+from langgraph_persist.extract.generations import last_human_text
+from langgraph_persist.extract.guard import mapping, total
+from langgraph_persist.extract.shapes import shape_of
+from langgraph_persist.extract.text import clean_text, content_text
+
+_TEXT_KEYS = ("user_input", "input", "question", "query", "topic")
+_HUMAN_ROLES = ("user", "human")
+
+
+@total(bool)
+def is_resume(value: Any) -> bool:
+    """Whether this input continues a run: ``Command(resume=…)``, or None."""
+    return value is None or (isinstance(value, Command) and value.resume is not None)
+
+
+@total(lambda: {"input": None, "input_type": "other", "user_input": None})
+def root_input(value: Any) -> dict[str, Any]:
+    """The input, what kind it is, and what the user said in it.
+
+    ``input_type`` is one of ``none`` (continue where the thread is), ``resume`` and ``command``
+    (a Command with or without ``resume``), ``text``, ``human_message`` (messages whose last is
+    the user's, bare or under ``messages``), ``messages`` (any others), ``dict`` (also a model
+    or dataclass as state) and ``other``.
+    """
+    kind, said = _kind(value)
+    return {
+        "input": None if value is None else to_json(value),
+        "input_type": kind,
+        "user_input": None if said is None else clean_text(said),
+    }
+
+
+@total(dict)
+def root_output(value: Any) -> dict[str, Any]:
+    """The output whole."""
+    return {"result": None if value is None else to_json(value)}
+
+
+def _kind(value: Any) -> tuple[str, str | None]:
+    if value is None:
+        return "none", None
+    if isinstance(value, Command):
+        return _command_kind(value)
+    if isinstance(value, str):
+        return "text", value
+    if isinstance(value, BaseMessage):
+        return _messages_kind([value])
+    if isinstance(value, (list, tuple)) and value and all(map(_is_message_like, value)):
+        return _messages_kind(value)
+    return _fields_kind(_fields(value))
+
+
+def _command_kind(value: Command[Any]) -> tuple[str, str | None]:
+    if value.resume is not None:
+        return "resume", value.resume if isinstance(value.resume, str) else None
+    return "command", _fields_kind(mapping(value.update))[1]
+
+
+def _fields(value: Any) -> Mapping[Any, Any]:
+    if isinstance(value, BaseModel) or dataclasses.is_dataclass(value):
+        return mapping(shape_of(value))
+    return mapping(value)
+
+
+def _fields_kind(fields: Mapping[Any, Any]) -> tuple[str, str | None]:
+    if not fields:
+        return "other", None
+    kind, said = _under_messages(fields.get("messages"))
+    if said is None:
+        texts = (fields.get(key) for key in _TEXT_KEYS)
+        said = next((text for text in texts if isinstance(text, str)), None)
+    return kind, said
+
+
+def _under_messages(messages: Any) -> tuple[str, str | None]:
+    if isinstance(messages, (list, tuple)):
+        return _messages_kind(messages) if messages else ("dict", None)
+    if isinstance(messages, str):
+        return "human_message", messages
+    return _messages_kind([messages]) if _is_message_like(messages) else ("dict", None)
+
+
+def _messages_kind(messages: Sequence[Any]) -> tuple[str, str | None]:
+    said = [_human_text(message) for message in messages]
+    kind = "messages" if said[-1] is None else "human_message"
+    return kind, next((text for text in reversed(said) if text is not None), None)
+
+
+def _is_message_like(value: Any) -> bool:
+    return isinstance(value, BaseMessage) or _role_and_content(value) is not None
+
+
+def _human_text(message: Any) -> str | None:
+    if isinstance(message, HumanMessage):
+        return last_human_text([message])
+    if isinstance(message, str):
+        return message
+    role, content = _role_and_content(message) or (None, None)
+    return content_text(content) if role in _HUMAN_ROLES else None
+
+
+def _role_and_content(message: Any) -> tuple[str, Any] | None:
+    """The short forms LangGraph accepts for a message: ``(role, text)`` and a dict."""
+    if isinstance(message, tuple) and len(message) == 2 and isinstance(message[0], str):
+        return message[0], message[1]
+    if isinstance(message, dict) and "content" in message:
+        role = message.get("role", message.get("type"))
+        return (role, message["content"]) if isinstance(role, str) else None
+    return None

@@ -1,0 +1,82 @@
+"""Text that PostgreSQL accepts, taken from objects that may not want to give any."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+_FORBIDDEN = re.compile("[\x00\ud800-\udfff]")
+_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
+_REPR_LIMIT = 2_000
+
+
+def clean_text(s: str) -> str:
+    """The same text with every NUL and lone surrogate replaced by U+FFFD, as a plain ``str``."""
+    if type(s) is not str:
+        s = str.__str__(s) if is_a(s, str) else safe_str(s)
+    if s.isascii():
+        return s.replace("\x00", "\ufffd") if "\x00" in s else s
+    return _FORBIDDEN.sub("\ufffd", s)
+
+
+def is_a(value: Any, kinds: type | tuple[type, ...]) -> bool:
+    """``isinstance`` by the real type, without asking the object, which may lie or raise."""
+    return issubclass(type(value), kinds)
+
+
+def qualified_name(cls: type) -> str:
+    """``module.Class``, without ``builtins.``; total even for a class with a hostile metaclass."""
+    return clean_text(type.__repr__(cls)[8:-2])
+
+
+def unreadable(value: Any) -> str:
+    """The mark that stands for a value nothing can be read from."""
+    return f"<unreadable {qualified_name(type(value))}>"
+
+
+def safe_str(value: Any) -> str:
+    """``str(value)`` cleaned, or a mark when it raises."""
+    try:
+        return clean_text(str(value))
+    except Exception:
+        return unreadable(value)
+
+
+def safe_repr(value: Any) -> str:
+    """A ``repr`` that is bounded and names no memory address, so equal things read equal."""
+    if vars(object)["__repr__"] is type(value).__repr__:
+        return f"<{qualified_name(type(value))}>"
+    return limited(_ADDRESS.sub("", clean_text(repr(value))), _REPR_LIMIT)
+
+
+def limited(text: str, limit: int) -> str:
+    """At most about ``limit`` characters, the middle left out with a mark that says so."""
+    if len(text) <= limit:
+        return text
+    head = limit // 4
+    tail = limit - head
+    return f"{text[:head]}\n… {len(text) - limit} characters left out …\n{text[-tail:]}"
+
+
+def optional_text(value: Any) -> str | None:
+    """The cleaned text, or None for None and for what is no text or number."""
+    if is_a(value, str):
+        return clean_text(value)
+    if is_a(value, (int, float)) and type(value) is not bool:
+        return safe_str(value)
+    return None
+
+
+def content_text(content: Any) -> str:
+    """The readable text of a message's content: the string, or its text blocks joined."""
+    if is_a(content, str):
+        return clean_text(content)
+    if type(content) not in (list, tuple):
+        return ""
+    return "".join(map(_block_text, content))
+
+
+def _block_text(block: Any) -> str:
+    if type(block) is dict and type(block.get("type")) is str and block["type"] == "text":
+        block = block.get("text")
+    return clean_text(block) if is_a(block, str) else ""

@@ -1,0 +1,92 @@
+"""Tool and retriever runs as columns of ``tool_executions`` and ``retrievals``.
+
+An end leaves out what it does not know, so that folding keeps what the start knew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from langchain_core.messages import ToolMessage
+from langgraph.types import Command
+
+from langgraph_persist.extract.encode import to_json
+from langgraph_persist.extract.guard import mapping, total
+from langgraph_persist.extract.text import content_text, is_a, optional_text, safe_str
+
+_UNNAMED = "tool"
+
+
+@total(lambda: {"tool_name": _UNNAMED})
+def tool_start(
+    serialized: Mapping[str, Any] | None,
+    input_str: str | None = None,
+    inputs: Mapping[str, Any] | None = None,
+    metadata: Mapping[str, Any] | None = None,
+    name: str | None = None,
+    tool_call_id: str | None = None,
+    **payload: object,
+) -> dict[str, Any]:
+    """What ``on_tool_start`` says; a tool called with bare text has ``{"input": text}``.
+
+    The rest of the event's payload (tags, color) is accepted and not needed.
+    """
+    call_id = tool_call_id or mapping(metadata).get("tool_call_id")
+    params = inputs if inputs is not None else {"input": input_str}
+    return {
+        "tool_name": optional_text(mapping(serialized).get("name") or name) or _UNNAMED,
+        "tool_call_id": optional_text(call_id),
+        "input_params": to_json(params),
+    }
+
+
+@total(dict)
+def tool_end(output: Any) -> dict[str, Any]:
+    """The result as the tool gave it, and whether it succeeded.
+
+    A ``ToolMessage`` is unwrapped to its content, or to content and artifact where it has one.
+    One with status ``error`` (a failure the tool handled) has ``success`` False and its text as
+    ``error_message``.
+    """
+    message = _tool_message(output)
+    if message is None:
+        return {"output_data": to_json(output), "success": True}
+    failed = message.status == "error"
+    fields = {
+        "output_data": to_json(_result(message) if message is output else output),
+        "tool_call_id": optional_text(message.tool_call_id) or None,
+        "success": not failed,
+        "error_message": content_text(message.content) if failed else None,
+    }
+    return {column: value for column, value in fields.items() if value is not None}
+
+
+@total(dict)
+def retriever_start(query: Any) -> dict[str, Any]:
+    """The query of a retrieval."""
+    return {"query": None if query is None else safe_str(query)}
+
+
+@total(dict)
+def retriever_end(documents: Any) -> dict[str, Any]:
+    """The documents found and how many."""
+    count = len(documents) if is_a(documents, (list, tuple)) else None
+    return {"documents": to_json(documents), "document_count": count}
+
+
+def _result(message: ToolMessage) -> Any:
+    if message.artifact is None:
+        return message.content
+    return {"content": message.content, "artifact": message.artifact}
+
+
+def _tool_message(output: Any) -> ToolMessage | None:
+    """The message that answers the call: the output, or within a Command or a list of these."""
+    if isinstance(output, ToolMessage):
+        return output
+    if isinstance(output, Command):
+        output = mapping(output.update).get("messages")
+    if isinstance(output, (list, tuple)):
+        return next((m for item in output if (m := _tool_message(item)) is not None), None)
+    return None
