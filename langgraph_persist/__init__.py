@@ -1,0 +1,12 @@
+"""Checkpoints and the complete record of LangGraph applications, in your own PostgreSQL."""
+
+from importlib.metadata import version as _version
+
+from langgraph_persist import errors
+from langgraph_persist.client import Persist
+from langgraph_persist.handler import PersistCallbackHandler
+from langgraph_persist.saver import PersistSaver
+
+__version__ = _version("langgraph-persist")
+
+__all__ = ["Persist", "PersistCallbackHandler", "PersistSaver", "__version__", "errors"]

@@ -1,0 +1,258 @@
+"""``Persist``: opens one database, wires the parts together, closes them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from langchain_core.runnables import Runnable, RunnableConfig
+from langgraph.checkpoint.serde.base import SerializerProtocol
+
+from langgraph_persist.database.connection import Database, Target
+from langgraph_persist.database.queries import Schemas
+from langgraph_persist.errors import ConfigurationError, JournalClosed
+from langgraph_persist.handler import PersistCallbackHandler
+from langgraph_persist.journal import Journal, release, share
+from langgraph_persist.migrate import check, find_checkpoint_schema
+from langgraph_persist.saver import PersistSaver
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+    from langgraph_persist.database.embedded import EmbeddedServer
+    from langgraph_persist.history import History
+
+URL_VARIABLE = "LANGGRAPH_PERSIST_URL"
+DIRECTORY = ".langgraph_persist"
+
+G = TypeVar("G", bound=Runnable[Any, Any])
+
+
+class Persist:
+    """One database for the checkpoints and the record of LangGraph applications.
+
+    Opens on entering a ``with`` or ``async with`` block, or on first use; a new or outdated
+    database is migrated then.
+
+    Args:
+        url: a PostgreSQL URL, a psycopg ``ConnectionPool`` or a ``Connection``. Without one,
+            ``$LANGGRAPH_PERSIST_URL``; else a PostgreSQL of its own in ``directory``.
+        schema: the PostgreSQL schema of the record.
+        checkpoint_schema: the schema of the stock checkpoint tables; by default the one where
+            stock would find or create them.
+        migrate: False to refuse a database that is not up to date.
+        serde: the serializer of checkpoint values, as in upstream's savers.
+        directory: where the embedded server keeps its data, shared by all processes that name it.
+
+    Raises:
+        PersistError: one of its subclasses, saying what to do.
+    """
+
+    def __init__(
+        self,
+        url: Target | None = None,
+        *,
+        schema: str = "langgraph_persist",
+        checkpoint_schema: str | None = None,
+        migrate: bool = True,
+        serde: SerializerProtocol | None = None,
+        directory: str | Path = DIRECTORY,
+    ) -> None:
+        if schema == checkpoint_schema:
+            raise ConfigurationError("the record and the checkpoints need schemas of their own")
+        self._target = url if url is not None else os.environ.get(URL_VARIABLE) or None
+        self._schema, self._checkpoint_schema = schema, checkpoint_schema
+        self._migrate, self._serde, self._directory = migrate, serde, directory
+        self._lock = threading.Lock()
+        self._server: EmbeddedServer | None = None
+        self._journal: Journal | None = None
+        self._handler: PersistCallbackHandler | None = None
+        self._saver: PersistSaver | None = None
+        self._engine: Engine | None = None
+        self._closed = False
+
+    # --- opening and closing ---
+
+    def open(self) -> Persist:
+        """Connect, and migrate if need be; does nothing when open already."""
+        with self._lock:
+            if self._closed:
+                raise JournalClosed
+            if self._journal is None:
+                self._open()
+        return self
+
+    def _open(self) -> None:
+        try:
+            target = self._target if self._target is not None else self._start_server()
+            schemas = self._prepare(Database(target))
+            journal = share(target, schemas.record, schemas.checkpoints)
+        except BaseException:
+            self._stop_server()
+            raise
+        self._handler = PersistCallbackHandler(journal=journal)
+        self._saver = PersistSaver(target, serde=self._serde, journal=journal)
+        self._journal = journal
+
+    def _start_server(self) -> str:
+        from langgraph_persist.database.embedded import start_embedded
+
+        self._server = start_embedded(self._directory)
+        return self._server.url
+
+    def _stop_server(self) -> None:
+        server, self._server = self._server, None
+        if server is not None:
+            server.close()
+
+    def _prepare(self, database: Database) -> Schemas:
+        """Make sure that the tables are there and current."""
+        with database.connect() as conn:
+            checkpoints = self._checkpoint_schema or find_checkpoint_schema(conn)
+            schemas = Schemas(self._schema, checkpoints)
+            status = check(conn, schemas)
+        status.require_known()
+        if not self._migrate:
+            status.require()
+        if status.missing:
+            from langgraph_persist.migrate import upgrade
+
+            upgrade(database.conninfo, schemas)
+        return schemas
+
+    def close(self) -> None:
+        """Commit what is queued, and close all that was opened here.
+
+        Raises:
+            DurabilityError: something could not be committed.
+        """
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+        try:
+            if self._journal is not None:
+                release(self._journal)
+        finally:
+            if self._engine is not None:
+                self._engine.dispose()
+            self._stop_server()
+
+    def __enter__(self) -> Persist:
+        return self.open()
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Persist:
+        return await asyncio.to_thread(self.open)
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await asyncio.to_thread(self.close)
+
+    # --- parts ---
+
+    @property
+    def checkpointer(self) -> PersistSaver:
+        """For ``builder.compile(checkpointer=…)``; serves ``invoke`` and ``ainvoke``."""
+        self.open()
+        assert self._saver is not None
+        return self._saver
+
+    @property
+    def handler(self) -> PersistCallbackHandler:
+        """For ``config={"callbacks": […]}``, on any runnable."""
+        self.open()
+        assert self._handler is not None
+        return self._handler
+
+    @property
+    def history(self) -> History:
+        """What was recorded."""
+        from langgraph_persist.history import History
+
+        journal = self._opened()
+        return History(journal.database.connection, journal.schemas, flush=journal.flush)
+
+    @property
+    def engine(self) -> Engine:
+        """An SQLAlchemy engine on this database, for ``langgraph_persist.models``."""
+        journal = self._opened()
+        with self._lock:
+            if self._engine is None:
+                self._engine = _engine(journal)
+            return self._engine
+
+    def attach(self, graph: G) -> G:
+        """The graph, or any runnable, with the handler on every run of it."""
+        return graph.with_config(callbacks=[self.handler])  # type: ignore[return-value]
+
+    @staticmethod
+    def config(
+        thread_id: str,
+        *,
+        user: str | None = None,
+        organization: str | None = None,
+        **metadata: Any,
+    ) -> RunnableConfig:
+        """A config for a run on this thread, by this user; metadata is recorded with it."""
+        given = {"session_id": thread_id, "user": user, "organization": organization}
+        known = {key: value for key, value in given.items() if value is not None}
+        return {"configurable": {"thread_id": thread_id}, "metadata": known | metadata}
+
+    def flush(self, timeout: float | None = None) -> int:
+        """Commit all that is queued; returns how many units were committed so far.
+
+        Raises:
+            DurabilityError: something could not be committed.
+            TimeoutError: it took longer than ``timeout`` seconds.
+        """
+        return self._opened().flush(timeout)
+
+    @staticmethod
+    def migrate(
+        url: str | None = None,
+        *,
+        schema: str = "langgraph_persist",
+        checkpoint_schema: str | None = None,
+        sql: bool = False,
+    ) -> str | None:
+        """Bring a database up to date, or with ``sql=True`` print the DDL that would, for a DBA.
+
+        The DDL is for a new database and needs no connection. Returns what it printed.
+        """
+        if sql:
+            from langgraph_persist.migrate import ddl
+
+            script = ddl(Schemas(schema, checkpoint_schema or "public"))
+            print(script)
+            return script
+        with Persist(url, schema=schema, checkpoint_schema=checkpoint_schema):
+            return None
+
+    def _opened(self) -> Journal:
+        self.open()
+        assert self._journal is not None
+        return self._journal
+
+
+def _engine(journal: Journal) -> Engine:
+    from sqlalchemy import create_engine
+
+    schemas = journal.schemas
+    engine = create_engine("postgresql+psycopg://", creator=journal.database.connect)
+    return engine.execution_options(schema_translate_map={"langgraph_persist": schemas.record})

@@ -1,0 +1,482 @@
+"""The callback handler: LangChain's and LangGraph's events as spans, spans as rows."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from typing import Any
+from uuid import UUID
+
+from langchain_core.messages import BaseMessage
+from langchain_core.outputs import LLMResult
+from langgraph.callbacks import GraphCallbackHandler, GraphInterruptEvent
+from langgraph.errors import GraphBubbleUp, GraphInterrupt, ParentCommand
+
+from langgraph_persist.database.connection import Target
+from langgraph_persist.errors import JournalClosed
+from langgraph_persist.extract import (
+    NodeIdentity,
+    clean_text,
+    error_fields,
+    generation_end,
+    generation_start,
+    is_resume,
+    node_identity,
+    retriever_end,
+    retriever_start,
+    root_input,
+    state_entry,
+    to_json,
+    tool_end,
+    tool_start,
+)
+from langgraph_persist.handler.ending import awaits_commit
+from langgraph_persist.handler.guard import Failures, guarded
+from langgraph_persist.handler.recording import Recording, Status
+from langgraph_persist.handler.spans import Kind, Root, RunKind, Span
+from langgraph_persist.journal import Fields, Graph, Journal, OpenNode, Run, release, share
+
+# Only LangGraph tells callbacks the thread_id; any other runnable has it in its metadata.
+_THREAD_KEYS = ("thread_id", "session_id")
+_TOKENS = ("prompt_tokens", "completion_tokens", "total_tokens")
+
+
+class PersistCallbackHandler(GraphCallbackHandler):
+    """Records every run it is attached to: the run, its nodes, generations and tool calls.
+
+    One handler serves any number of sync and async runs at a time. It does no I/O of its own; a
+    run's end waits until everything of the run is committed, without blocking an event loop.
+    Attach it with ``config={"callbacks": [handler]}``, ``runnable.with_config(callbacks=[…])``
+    or ``Persist.attach``. Give it a URL, a psycopg ``ConnectionPool`` or a ``Connection``.
+
+    It never raises into a run, but for two things:
+
+    Raises:
+        DurabilityError: at the run's end, when something of it could not be committed.
+        JournalClosed: the handler was closed.
+    """
+
+    run_inline = True
+    raise_error = True
+
+    def __init__(
+        self,
+        target: Target | None = None,
+        *,
+        schema: str = "langgraph_persist",
+        checkpoint_schema: str | None = None,
+        journal: Journal | None = None,
+    ) -> None:
+        if journal is None and target is None:
+            raise TypeError("PersistCallbackHandler needs a URL, a ConnectionPool or a Connection")
+        self._owns_journal = journal is None
+        if journal is None:
+            assert target is not None
+            journal = share(target, schema, checkpoint_schema)
+        self.journal = journal
+        self.failures = Failures()
+        self._recording = Recording(journal, self.failures)
+        self._spans: dict[UUID, Span] = {}
+
+    def flush(self, timeout: float | None = None) -> int:
+        """Commit what is queued; returns how many units were committed so far."""
+        return self.journal.flush(timeout)
+
+    def close(self) -> None:
+        """Commit what is queued and close the connections this handler opened."""
+        if self._owns_journal:
+            release(self.journal)
+
+    # --- chains: roots, graphs, nodes and everything between ---
+
+    @guarded
+    def on_chain_start(
+        self,
+        serialized: dict[str, Any] | None,
+        inputs: Any,
+        *,
+        run_id: UUID,
+        parent_run_id: UUID | None = None,
+        tags: list[str] | None = None,
+        metadata: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """A root run, a node, or a step between them starts."""
+        if run_id in self._spans:
+            return  # attached twice
+        name = _text(kwargs.get("name")) or _name(serialized)
+        parent = self._spans.get(parent_run_id) if parent_run_id else None
+        if parent is None:
+            self._open_root(run_id, name, inputs, tags, metadata, "chain")
+            return
+        thread_id = self._follow_thread(parent.root, metadata)
+        enclosing = parent.node.fields["task_id"] if parent.node else None
+        identity = node_identity(name, tags, metadata, enclosing_task_id=enclosing)
+        if identity is None:
+            self._add(Span(run_id, "chain", parent.root, parent, parent.node))
+        else:
+            self._open_node(run_id, parent, identity, thread_id, inputs)
+
+    @awaits_commit
+    @guarded
+    def on_chain_end(self, outputs: Any, *, run_id: UUID, **kwargs: Any) -> Any:
+        """A root run, a node or a step has ended well, or was interrupted."""
+        if (span := self._pop(run_id)) is None:
+            return None
+        if span.kind == "node":
+            self._close_node(span, {"status": "completed", "output_data": to_json(outputs)})
+        if not span.ends_root:
+            return None
+        status: Status = "interrupted" if span.root.interrupted else "completed"
+        return self._recording.finish(span.root, status, outputs, None)
+
+    @awaits_commit
+    @guarded
+    def on_chain_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> Any:
+        """A root run, a node or a step has failed, was cancelled or asks for a human."""
+        if (span := self._pop(run_id)) is None:
+            return None
+        if span.kind == "node":
+            self._close_node(span, _failure(error))
+        return self._fail_root(span, error)
+
+    # --- generations ---
+
+    @guarded
+    def on_chat_model_start(
+        self,
+        serialized: dict[str, Any],
+        messages: list[list[BaseMessage]],
+        *,
+        run_id: UUID,
+        parent_run_id: UUID | None = None,
+        tags: list[str] | None = None,
+        metadata: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """A chat model is called."""
+        span = self._call(run_id, parent_run_id, "generation", serialized, messages, metadata)
+        payload = kwargs | {"metadata": metadata, "messages": messages}
+        if span is not None:
+            self._open_generation(span, serialized, payload)
+
+    @guarded
+    def on_llm_start(
+        self,
+        serialized: dict[str, Any],
+        prompts: list[str],
+        *,
+        run_id: UUID,
+        parent_run_id: UUID | None = None,
+        tags: list[str] | None = None,
+        metadata: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """A text model is called."""
+        span = self._call(run_id, parent_run_id, "generation", serialized, prompts, metadata)
+        payload = kwargs | {"metadata": metadata, "prompts": prompts}
+        if span is not None:
+            self._open_generation(span, serialized, payload)
+
+    @guarded
+    def on_llm_new_token(self, token: Any, *, run_id: UUID, **kwargs: Any) -> None:
+        """A streamed token has come."""
+        if (span := self._spans.get(run_id)) is None:
+            return
+        if span.first_token_ms is None:
+            span.first_token_ms = span.clock.elapsed_ms
+        if isinstance(token, str):
+            span.partial.append(token)
+
+    @awaits_commit
+    @guarded
+    def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: Any) -> Any:
+        """A model has answered."""
+        if (span := self._pop(run_id)) is None:
+            return None
+        fields = {"status": "completed"} | generation_end(response)
+        self._close_generation(span, fields)
+        return self._complete_root(span, response)
+
+    @awaits_commit
+    @guarded
+    def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> Any:
+        """A model call has failed; what it streamed before is kept."""
+        if (span := self._pop(run_id)) is None:
+            return None
+        fields = _failure(error)
+        if span.partial:
+            fields["output"] = "".join(span.partial)
+        self._close_generation(span, fields)
+        return self._fail_root(span, error)
+
+    # --- tools ---
+
+    @guarded
+    def on_tool_start(
+        self,
+        serialized: dict[str, Any],
+        input_str: str,
+        *,
+        run_id: UUID,
+        parent_run_id: UUID | None = None,
+        tags: list[str] | None = None,
+        metadata: dict[str, Any] | None = None,
+        inputs: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """A tool is called."""
+        given = inputs if inputs is not None else input_str
+        span = self._call(run_id, parent_run_id, "tool", serialized, given, metadata)
+        if span is None:
+            return
+        span.fields["tool_name"] = _name(serialized)
+        fields = tool_start(serialized, input_str, inputs, metadata, **kwargs)
+        span.fields["tool_name"] = fields["tool_name"]
+        row = span.fields | fields | {"status": "running"}
+        self._recording.send(span.root, [("tool_executions", row)])
+
+    @awaits_commit
+    @guarded
+    def on_tool_end(self, output: Any, *, run_id: UUID, **kwargs: Any) -> Any:
+        """A tool has returned."""
+        if (span := self._pop(run_id)) is None:
+            return None
+        fields = tool_end(output)
+        status = "failed" if fields.get("success") is False else "completed"
+        self._close_tool(span, fields | {"status": status})
+        return self._complete_root(span, output)
+
+    @awaits_commit
+    @guarded
+    def on_tool_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> Any:
+        """A tool has failed, or asks for a human."""
+        if (span := self._pop(run_id)) is None:
+            return None
+        fields = _failure(error)
+        self._close_tool(span, fields | {"success": False if "error_type" in fields else None})
+        return self._fail_root(span, error)
+
+    # --- retrievers ---
+
+    @guarded
+    def on_retriever_start(
+        self,
+        serialized: dict[str, Any],
+        query: str,
+        *,
+        run_id: UUID,
+        parent_run_id: UUID | None = None,
+        tags: list[str] | None = None,
+        metadata: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """A retriever is asked."""
+        span = self._call(run_id, parent_run_id, "retriever", serialized, query, metadata)
+        if span is None:
+            return
+        span.fields |= retriever_start(query)
+
+    @awaits_commit
+    @guarded
+    def on_retriever_end(self, documents: Sequence[Any], *, run_id: UUID, **kwargs: Any) -> Any:
+        """A retriever has found documents."""
+        if (span := self._pop(run_id)) is None:
+            return None
+        self._close_retrieval(span, retriever_end(documents))
+        return self._complete_root(span, documents)
+
+    @awaits_commit
+    @guarded
+    def on_retriever_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> Any:
+        """A retriever has failed."""
+        if (span := self._pop(run_id)) is None:
+            return None
+        self._close_retrieval(span, error_fields(error))
+        return self._fail_root(span, error)
+
+    # --- LangGraph's own events ---
+
+    @guarded
+    def on_interrupt(self, event: GraphInterruptEvent) -> None:
+        """A graph pauses for a human."""
+        if event.run_id is not None and (span := self._spans.get(event.run_id)) is not None:
+            span.root.interrupted = True
+
+    # --- spans ---
+
+    def _add(self, span: Span) -> None:
+        self._spans[span.id] = span
+        span.root.spans[span.id] = span
+
+    def _pop(self, run_id: UUID) -> Span | None:
+        span = self._spans.pop(run_id, None)
+        if span is not None:
+            span.root.spans.pop(run_id, None)
+        return span
+
+    def _open_root(
+        self,
+        run_id: UUID,
+        name: str,
+        inputs: Any,
+        tags: Sequence[str] | None,
+        metadata: Mapping[str, Any] | None,
+        kind: Kind,
+    ) -> Span:
+        if self.journal.closed:
+            raise JournalClosed
+        given = dict(metadata or {})
+        run = Run(run_id, _thread(given) or str(run_id), None)
+        root = Root(
+            run=run,
+            kind=_run_kind(inputs, given) if "ls_integration" in given else "start",
+            name=name,
+            workflow=root_input(inputs)
+            | {"metadata": to_json(_own_metadata(given)), "tags": [*map(str, tags or ())]},
+            user=_text(given.get("user")),
+            organization=_text(given.get("organization")),
+        )
+        span = Span(run_id, kind, root, None, None, clock=root.clock, ends_root=True)
+        self._add(span)
+        self._recording.start(root)
+        return span
+
+    def _call(
+        self,
+        run_id: UUID,
+        parent_run_id: UUID | None,
+        kind: Kind,
+        serialized: Mapping[str, Any] | None,
+        inputs: Any,
+        metadata: Mapping[str, Any] | None,
+    ) -> Span | None:
+        """The span of a generation, tool or retrieval; a root of its own without a parent."""
+        if run_id in self._spans:
+            return None  # attached twice
+        parent = self._spans.get(parent_run_id) if parent_run_id else None
+        if parent is None:
+            span = self._open_root(run_id, _name(serialized), inputs, None, metadata, kind)
+        else:
+            span = Span(run_id, kind, parent.root, parent, parent.node)
+            self._add(span)
+        span.fields = self._recording.identity(span)
+        span.fields["node_id"] = span.node.fields["id"] if span.node else None
+        return span
+
+    def _complete_root(self, span: Span, outputs: Any) -> Future[None] | None:
+        if not span.ends_root:
+            return None
+        return self._recording.finish(span.root, "completed", outputs, None)
+
+    def _fail_root(self, span: Span, error: BaseException) -> Future[None] | None:
+        if not span.ends_root:
+            return None
+        status: Status = _failure(error)["status"]
+        return self._recording.finish(span.root, status, None, error)
+
+    def _follow_thread(self, root: Root, metadata: Mapping[str, Any] | None) -> str:
+        """The thread this runs on: a graph within may have one of its own, and saves there."""
+        thread_id = _thread(metadata or {}) or root.run.thread_id
+        if thread_id not in root.run.threads:
+            self.journal.runs.open(root.run, thread_id)
+        return thread_id
+
+    def _open_node(
+        self, run_id: UUID, parent: Span, identity: NodeIdentity, thread_id: str, inputs: Any
+    ) -> None:
+        root = parent.root
+        span = Span(run_id, "node", root, parent, None)
+        above = parent.node
+        fields = self._recording.identity(span) | identity.fields()
+        fields |= {
+            "parent_node_id": above.fields["id"] if above else None,
+            "execution_order": root.next_order(),
+            "attempt": root.attempt(identity.task_id),
+        }
+        if above is not None and identity.node_type == "node":
+            above.fields["node_type"] = "subgraph"
+        graph = Graph(thread_id, identity.checkpoint_ns)
+        span.node = OpenNode(fields, graph, identity.step or 0, above)
+        self._add(span)
+        started = fields | {"status": "running", "input_data": to_json(inputs)}
+        self._recording.send(root, [("nodes", started)])
+
+    def _close_node(self, span: Span, fields: Fields) -> None:
+        ended = {"completed_at": span.clock.now, "duration_ms": span.clock.elapsed_ms}
+        self._recording.finish_node(span, fields | ended)
+
+    def _open_generation(
+        self, span: Span, serialized: Mapping[str, Any] | None, payload: dict[str, Any]
+    ) -> None:
+        started = generation_start(serialized, **payload)
+        known = self.journal.runs.known(span.root.run.thread_id)
+        prompt, rows = state_entry(started.messages, known)
+        row = span.fields | started.fields | {"prompt": prompt, "status": "running"}
+        self._recording.send(
+            span.root, [*self._recording.owned(span.root, rows), ("generations", row)]
+        )
+
+    def _close_generation(self, span: Span, fields: Fields) -> None:
+        latency = span.clock.elapsed_ms
+        fields = fields | {"completed_at": span.clock.now, "latency_ms": latency}
+        if span.first_token_ms is not None:
+            fields |= {"time_to_first_token_ms": span.first_token_ms, "streamed": True}
+        root = span.root
+        with root.lock:
+            root.totals["generation_count"] += 1
+            if not fields.get("cache_hit"):
+                root.totals.update({k: fields.get(k) or 0 for k in _TOKENS})
+        self._recording.record(span, span.fields | fields)
+
+    def _close_tool(self, span: Span, fields: Fields) -> None:
+        ended = {"completed_at": span.clock.now, "execution_time_ms": span.clock.elapsed_ms}
+        self._recording.record(span, span.fields | fields | ended)
+
+    def _close_retrieval(self, span: Span, fields: Fields) -> None:
+        latency = {"latency_ms": span.clock.elapsed_ms}
+        self._recording.record(span, span.fields | fields | latency)
+
+
+def _failure(error: BaseException) -> Fields:
+    """The status of what ended with this exception, and the error columns if it is a failure."""
+    if isinstance(error, GraphInterrupt):
+        return {"status": "interrupted"}
+    if isinstance(error, ParentCommand):
+        return {"status": "completed", "output_data": to_json(error.args[0])}
+    if isinstance(error, GraphBubbleUp):
+        return {"status": "interrupted"}
+    if isinstance(error, (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt)):
+        return {"status": "cancelled"}
+    return {"status": "failed", **error_fields(error)}
+
+
+def _run_kind(inputs: Any, metadata: Mapping[str, Any]) -> RunKind:
+    if metadata.get("checkpoint_id"):
+        return "replay" if inputs is None else "fork"
+    return "resume" if is_resume(inputs) else "start"
+
+
+def _own_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """The user's metadata, without what LangGraph added or other columns hold."""
+    hidden = (*_THREAD_KEYS, "checkpoint_id", "checkpoint_ns", "ls_integration")
+    return {k: v for k, v in metadata.items() if k not in hidden}
+
+
+def _thread(metadata: Mapping[str, Any]) -> str | None:
+    return next((_text(v) for key in _THREAD_KEYS if (v := metadata.get(key)) is not None), None)
+
+
+def _name(serialized: Mapping[str, Any] | None) -> str:
+    found = serialized or {}
+    path = found.get("id")
+    name = found.get("name") or (path[-1] if isinstance(path, list) and path else "run")
+    return clean_text(str(name))
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else clean_text(str(value))
+
+
+

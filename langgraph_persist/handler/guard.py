@@ -1,0 +1,51 @@
+"""Keeps this package's own failures out of the user's graph."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections import Counter
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+from langgraph_persist.errors import DurabilityError, JournalClosed
+
+logger = logging.getLogger(__name__)
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Failures:
+    """Counts failures by event and kind; logs each kind once."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+
+    def add(self, event: str, error: BaseException) -> None:
+        """Count a failure of ours in this event."""
+        kind = f"{event}: {type(error).__name__}"
+        self.counts[kind] += 1
+        if self.counts[kind] == 1:
+            logger.warning("recording failed in %s", event, exc_info=error)
+
+
+def guarded(event: F) -> F:
+    """An event whose failures are counted in ``self.failures`` and never raised.
+
+    The one exception is :class:`JournalClosed`, which is the caller's mistake. A durability error
+    is left to the end of the run, which waits for the commit and tells.
+    """
+
+    @functools.wraps(event)
+    def safe(self: Any, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return event(self, *args, **kwargs)
+        except JournalClosed:
+            raise
+        except DurabilityError:
+            return None
+        except Exception as error:
+            self.failures.add(event.__name__, error)
+            return None
+
+    return cast(F, safe)

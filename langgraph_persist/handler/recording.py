@@ -1,0 +1,207 @@
+"""Turns spans into rows and hands them to the journal."""
+
+from __future__ import annotations
+
+import os
+import socket
+from concurrent.futures import Future
+from typing import Any, Literal
+from uuid import UUID
+
+from langchain_core.utils.uuid import uuid7
+
+from langgraph_persist.extract import error_fields, root_output
+from langgraph_persist.handler.guard import Failures
+from langgraph_persist.handler.spans import Root, Span
+from langgraph_persist.journal import Fields, Graph, Journal, Rows, Unit, current_run
+
+Status = Literal["completed", "failed", "interrupted", "cancelled"]
+
+_TABLES = {
+    "generation": "generations",
+    "tool": "tool_executions",
+    "retriever": "retrievals",
+}
+
+
+class Recording:
+    """The writing half of the handler: everything here ends in the journal."""
+
+    def __init__(self, journal: Journal, failures: Failures) -> None:
+        self.journal = journal
+        self._failures = failures
+
+    def start(self, root: Root) -> None:
+        """Open the run; its first rows wait until it is known which workflow they belong to."""
+        root.outer = current_run.get()
+        current_run.set(root.run)
+        if root.kind == "start":
+            self.begin(root, root.run.id)
+        else:
+            root.run.on_loaded = lambda workflow_id: self.begin(root, workflow_id)
+        self.journal.runs.open(root.run)
+
+    def begin(self, root: Root, loaded: UUID | None) -> None:
+        """Record the start of a root run; ``loaded`` is the workflow of its first checkpoint."""
+        with root.lock:
+            if root.started:
+                return
+            root.started = True
+            run = root.run
+            if root.kind == "resume":
+                run.workflow_id = loaded or self.journal.runs.resumable(run.thread_id) or run.id
+            else:
+                run.workflow_id = run.id
+                root.workflow["replay_of"] = loaded if root.kind != "start" else None
+            self.send(root, self._opening_rows(root))
+
+    def _opening_rows(self, root: Root) -> Rows:
+        run = root.run
+        rows: Rows = []
+        if root.organization:
+            slug = root.organization
+            rows.append(("organizations", {"id": uuid7(), "name": slug, "slug": slug}))
+        if root.user:
+            fields = {"id": uuid7(), "username": root.user, "organization": root.organization}
+            rows.append(("users", fields))
+        workflow = self._workflow_fields(root) | root.workflow | {"status": "running"}
+        session = {
+            "thread_id": run.thread_id,
+            "user": root.user,
+            "organization": root.organization,
+            "initial_input": workflow.get("user_input"),
+        }
+        rows += [
+            ("sessions", session),
+            ("workflows", workflow),
+            ("workflow_runs", self._run_fields(root) | {"status": "running"}),
+        ]
+        return rows
+
+    def _workflow_fields(self, root: Root) -> Fields:
+        return {
+            "thread_id": root.run.thread_id,
+            "id": root.run.workflow_id,
+            "name": root.name,
+            "user": root.user,
+            "organization": root.organization,
+            "started_at": root.clock.at,
+        }
+
+    def _run_fields(self, root: Root) -> Fields:
+        return {
+            "thread_id": root.run.thread_id,
+            "id": root.run.id,
+            "workflow_id": root.run.workflow_id,
+            "kind": root.kind,
+            "started_at": root.clock.at,
+            "instance_id": _instance_id(),
+            "heartbeat_at": root.clock.at,
+        }
+
+    def identity(self, span: Span) -> Fields:
+        """The columns that every row below a run has."""
+        root = span.root
+        if not root.started:
+            self.begin(root, None)
+        return {
+            "thread_id": root.run.thread_id,
+            "id": span.id,
+            "workflow_id": root.run.workflow_id,
+            "run_id": root.run.id,
+            "started_at": span.clock.at,
+        }
+
+    def send(self, root: Root, rows: Rows) -> None:
+        """Queue rows of a run."""
+        self.journal.append(Unit(root.run.thread_id, rows))
+
+    def owned(self, root: Root, rows: Rows) -> Rows:
+        """Rows of stored content with the columns that say whose it is."""
+        owner = {"thread_id": root.run.thread_id, "workflow_id": root.run.workflow_id}
+        return [(table, owner | fields) for table, fields in rows]
+
+    def record(self, span: Span, fields: Fields) -> None:
+        """A finished call: with its node if it has one that is still under way, else at once."""
+        row = (_TABLES[span.kind], fields)
+        node = span.node
+        if node is not None and not node.ended:
+            node.rows.append(row)
+        else:
+            self.send(span.root, [row])
+
+    def finish_node(self, span: Span, fields: Fields) -> None:
+        """A node has ended; a completed one waits for its checkpoint."""
+        node = span.node
+        assert node is not None
+        node.fields.update(fields)
+        node.ended = True
+        completed = fields["status"] == "completed"
+        if not completed:
+            span.root.run.unplaced.append(node)
+        if not (completed and span.root.run.hold(node)):
+            self.send(span.root, [*node.collect({})])
+
+    def finish(
+        self, root: Root, status: Status, outputs: Any, error: BaseException | None
+    ) -> Future[None]:
+        """Record the end of a root run; the future is done once all of it is committed."""
+        if not root.started:
+            self.begin(root, None)
+        run = root.run
+        if current_run.get() is run:
+            current_run.set(root.outer)
+        self.journal.runs.close(run)
+        if status == "interrupted" and run.workflow_id is not None:
+            self.journal.runs.interrupted(run.thread_id, run.workflow_id)
+        rows = self._close_open_spans(root) + run.release_all()
+        rows += [("nodes", node.fields | run.origin(node)) for node in run.unplaced]
+        try:
+            rows += self._closing_rows(root, status, outputs, error)
+        except Exception as failure:
+            self._failures.add("finish", failure)
+        return self.journal.commit(Unit(run.thread_id, rows))
+
+    def _close_open_spans(self, root: Root) -> Rows:
+        """Rows for what never told its end: the end of its run cancelled it."""
+        closing = {"status": "cancelled", "completed_at": root.clock.now}
+        rows: Rows = []
+        spans = list(root.spans.values())
+        root.spans.clear()
+        for span in spans:
+            if span.kind == "node" and span.node is not None and not span.node.ended:
+                span.node.ended = True
+                span.node.fields.update(closing, duration_ms=span.clock.elapsed_ms)
+                rows += span.node.collect({})
+            elif span.kind in ("generation", "tool"):
+                rows.append((_TABLES[span.kind], span.fields | closing))
+        return rows
+
+    def _closing_rows(
+        self, root: Root, status: Status, outputs: Any, error: BaseException | None
+    ) -> Rows:
+        failure = error_fields(error) if error is not None and status == "failed" else {}
+        ended: Fields = {
+            "status": status,
+            "completed_at": root.clock.now,
+            "duration_ms": root.clock.elapsed_ms,
+            **failure,
+        }
+        run_fields = self._run_fields(root) | ended
+        run_fields["checkpoint_id"] = root.run.newest(Graph(root.run.thread_id, ""))
+        workflow = self._workflow_fields(root) | ended
+        workflow |= root_output(outputs)
+        workflow |= {"active_ms": ended["duration_ms"], "node_count": root.nodes}
+        workflow |= root.totals | {"cost_usd": root.cost}
+        rows: Rows = [("workflows", workflow), ("workflow_runs", run_fields)]
+        if root.kind == "resume":
+            key = {"thread_id": root.run.thread_id, "id": root.run.workflow_id}
+            rows.append(("workflow_totals", key))
+        return rows
+
+
+def _instance_id() -> str:
+    return f"{_HOST}:{os.getpid()}"
+
+
+_HOST = socket.gethostname()

@@ -1,0 +1,110 @@
+"""The queries behind ``persist.history``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from psycopg import Connection
+from psycopg.rows import dict_row
+
+from langgraph_persist.database.queries import Schemas, queries
+from langgraph_persist.errors import ConfigurationError, NotRecorded
+from langgraph_persist.history.records import Row, Workflow, read_workflow
+
+
+class History:
+    """Reads what was recorded, one's own writes included.
+
+    Args:
+        connect: gives a connection for one query.
+        schemas: where the tables are.
+        flush: called before each query, so that what was recorded so far is seen.
+    """
+
+    def __init__(
+        self,
+        connect: Callable[[], AbstractContextManager[Connection[Any]]],
+        schemas: Schemas,
+        *,
+        flush: Callable[[], object] | None = None,
+    ) -> None:
+        self._connect = connect
+        self._statements = queries("history", schemas)
+        self._flush = flush
+
+    def last(self) -> Workflow:
+        """The workflow that started last.
+
+        Raises:
+            NotRecorded: nothing is recorded yet.
+        """
+        for workflow in self.workflows(limit=1):
+            return workflow
+        raise NotRecorded("no workflow is recorded in this database yet; run a graph first")
+
+    def workflow(self, id: UUID | str) -> Workflow:
+        """The workflow with this id, which is the run id of its first run.
+
+        Raises:
+            NotRecorded: there is none.
+        """
+        for workflow in self._page(id=_uuid(id), limit=1):
+            return workflow
+        raise NotRecorded(f"no workflow {id} is recorded in this database")
+
+    def workflows(
+        self,
+        *,
+        user: str | None = None,
+        status: str | None = None,
+        thread: str | None = None,
+        limit: int = 50,
+        before: Workflow | UUID | str | datetime | None = None,
+    ) -> list[Workflow]:
+        """A page of workflows, newest first.
+
+        Args:
+            user: only those of this username.
+            status: only those running, completed, failed, cancelled or interrupted.
+            thread: only those of this thread.
+            limit: the page's size.
+            before: only those older than this time or workflow (or its id); the last of a page
+                gives the next page.
+
+        Raises:
+            NotRecorded: ``before`` is the id of no workflow.
+        """
+        if limit < 1:
+            raise ConfigurationError(f"limit must be at least 1, not {limit}")
+        if isinstance(before, (UUID, str)):
+            before = self.workflow(before)
+        started, id = (
+            (before.started_at, before.id) if isinstance(before, Workflow) else (before, None)
+        )
+        return self._page(
+            user=user, status=status, thread_id=thread, before=started, before_id=id, limit=limit
+        )
+
+    def rows(self, statement: str, params: Mapping[str, object]) -> list[Row]:
+        """What a named statement of ``sql/queries/history.sql`` gives."""
+        if self._flush is not None:
+            self._flush()
+        with self._connect() as conn, conn.cursor(row_factory=dict_row) as cursor:
+            return cursor.execute(self._statements[statement].encode(), params).fetchall()
+
+    def _page(self, **filters: object) -> list[Workflow]:
+        unset = dict.fromkeys(("id", "thread_id", "user", "status", "before", "before_id"))
+        return [read_workflow(self, row) for row in self.rows("workflows", unset | filters)]
+
+
+def _uuid(text: UUID | str) -> UUID:
+    if isinstance(text, UUID):
+        return text
+    try:
+        return UUID(text)
+    except ValueError:
+        raise ConfigurationError(f"{text!r} is no workflow id; ids are UUIDs") from None

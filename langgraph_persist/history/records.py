@@ -1,0 +1,317 @@
+"""The objects of the read side: one frozen class per table, its fields named like the columns.
+
+Two objects are equal when they are the same row, whatever it said when each was read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Protocol
+from uuid import UUID
+
+from langgraph_persist.errors import NotRecorded
+
+if TYPE_CHECKING:
+    from langgraph_persist.history.timeline import Timeline
+
+Row = dict[str, Any]
+
+
+class Source(Protocol):
+    """Runs a named statement of ``sql/queries/history.sql``."""
+
+    def rows(self, statement: str, params: Mapping[str, object]) -> list[Row]: ...
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class _Record:
+    thread_id: str
+    id: UUID
+    status: str
+    started_at: datetime
+    completed_at: datetime | None
+    error_type: str | None
+    error_message: str | None
+    error_traceback: str | None
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, type(self)):
+            return NotImplemented
+        return (self.thread_id, self.id) == (other.thread_id, other.id)
+
+    def __hash__(self) -> int:
+        return hash((self.thread_id, self.id))
+
+    def _show(self, *facts: object) -> str:
+        shown = [str(fact) for fact in facts if fact is not None]
+        if self.error_type:
+            shown.append(self.error_type)
+        return f"<{type(self).__name__} {', '.join(shown)}>"
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False, kw_only=True)
+class Workflow(_Record):
+    """One request of a user, from its input to its result, over all interrupts and resumes."""
+
+    turn: int
+    name: str
+    user: str | None
+    organization: str | None
+    user_input: str | None
+    input_type: str | None
+    input: Any
+    settings: Any
+    result: Any
+    metadata: Any
+    tags: list[str] | None
+    replay_of: UUID | None
+    duration_ms: float | None
+    active_ms: float | None
+    node_count: int
+    generation_count: int
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+    cost_usd: Decimal | None
+    _parts: _Parts
+
+    @property
+    def runs(self) -> Sequence[WorkflowRun]:
+        """Its executions: the start, then every resume."""
+        return self._parts.runs
+
+    @property
+    def nodes(self) -> Sequence[Node]:
+        """Its nodes in the order they started, those of subgraphs and retries included."""
+        return self._parts.nodes
+
+    @property
+    def generations(self) -> Sequence[Generation]:
+        return self._parts.generations
+
+    @property
+    def tool_executions(self) -> Sequence[ToolExecution]:
+        return self._parts.tool_executions
+
+    def state_after(self, node: str | UUID | Node) -> dict[str, Any]:
+        """The full state after a node; a name means the last execution of it.
+
+        Raises:
+            NotRecorded: this workflow has no such node, or no state was recorded after it.
+        """
+        return self._parts.state(self._find(node))
+
+    def timeline(self) -> Timeline:
+        """What happened, in order; printed, a table."""
+        from langgraph_persist.history.timeline import Timeline
+
+        return Timeline.of(self)
+
+    def _find(self, node: str | UUID | Node) -> Node:
+        wanted = node.id if isinstance(node, Node) else node
+        for one in reversed(self.nodes):
+            if wanted == (one.name if isinstance(wanted, str) else one.id):
+                return one
+        known = ", ".join(dict.fromkeys(one.name for one in self.nodes)) or "none"
+        raise NotRecorded(f"{self!r} has no node {wanted!s}; recorded are: {known}")
+
+    def __repr__(self) -> str:
+        return self._show(
+            repr(self.name),
+            f"{self.thread_id} turn {self.turn}",
+            self.status,
+            _ms(self.duration_ms),
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False, kw_only=True)
+class WorkflowRun(_Record):
+    """One execution of a workflow: its start, a resume, a replay or a fork."""
+
+    workflow_id: UUID
+    attempt: int
+    kind: str
+    duration_ms: float | None
+    instance_id: str | None
+    heartbeat_at: datetime | None
+    checkpoint_id: str | None
+
+    def __repr__(self) -> str:
+        return self._show(f"#{self.attempt} {self.kind}", self.status, _ms(self.duration_ms))
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False, kw_only=True)
+class Node(_Record):
+    """One execution of a node."""
+
+    workflow_id: UUID
+    run_id: UUID
+    parent_node_id: UUID | None
+    name: str
+    type: str
+    execution_order: int | None
+    step: int | None
+    attempt: int
+    cached: bool
+    task_id: str | None
+    checkpoint_ns: str | None
+    triggers: list[str] | None
+    input_checkpoint_id: str | None
+    checkpoint_id: str | None
+    input_data: Any
+    output_data: Any
+    metadata: Any
+    duration_ms: float | None
+    _parts: _Parts
+
+    @property
+    def generations(self) -> Sequence[Generation]:
+        """The model calls made in this node itself, not in nodes below it."""
+        return tuple(g for g in self._parts.generations if g.node_id == self.id)
+
+    @property
+    def tool_executions(self) -> Sequence[ToolExecution]:
+        """The tool calls made in this node itself, not in nodes below it."""
+        return tuple(t for t in self._parts.tool_executions if t.node_id == self.id)
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """The full state after this node.
+
+        Raises:
+            NotRecorded: no state was recorded after it.
+        """
+        return self._parts.state(self)
+
+    def __repr__(self) -> str:
+        order = "" if self.execution_order is None else f"#{self.execution_order} "
+        again = f"attempt {self.attempt}" if self.attempt > 1 else None
+        return self._show(f"{order}{self.name!r}", again, self.status, _ms(self.duration_ms))
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False, kw_only=True)
+class Generation(_Record):
+    """One call of a language model."""
+
+    workflow_id: UUID
+    run_id: UUID
+    node_id: UUID | None
+    model_name: str | None
+    model_provider: str | None
+    system_prompt: str | None
+    user_prompt: str | None
+    output: str | None
+    output_message: Any
+    parsed_output: Any
+    tool_calls: Any
+    temperature: float | None
+    max_tokens: int | None
+    invocation_params: Any
+    prompt_tokens: int | None
+    completion_tokens: int | None
+    total_tokens: int | None
+    cache_read_tokens: int | None
+    cache_creation_tokens: int | None
+    reasoning_tokens: int | None
+    cost_usd: Decimal | None
+    price_source: str | None
+    latency_ms: float | None
+    time_to_first_token_ms: float | None
+    streamed: bool
+    finish_reason: str | None
+    cache_hit: bool
+    attempt: int
+    prompt_name: str | None
+    prompt_version: str | None
+    _parts: _Parts
+
+    @property
+    def prompt(self) -> list[dict[str, Any]]:
+        """All messages the model was given, in their order."""
+        return self._parts.prompt(self)
+
+    def __repr__(self) -> str:
+        tokens = None if self.total_tokens is None else f"{_tokens(self)} tokens"
+        return self._show(
+            repr(self.model_name or "unknown model"), self.status, tokens, _ms(self.latency_ms)
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False, kw_only=True)
+class ToolExecution(_Record):
+    """One call of a tool."""
+
+    workflow_id: UUID
+    run_id: UUID
+    node_id: UUID | None
+    tool_name: str
+    tool_call_id: str | None
+    input_params: Any
+    output_data: Any
+    success: bool | None
+    execution_time_ms: float | None
+    tokens_used: int | None
+    cost_usd: Decimal | None
+
+    def __repr__(self) -> str:
+        return self._show(repr(self.tool_name), self.status, _ms(self.execution_time_ms))
+
+
+class _Parts:
+    """What belongs to one workflow, read on first use."""
+
+    def __init__(self, source: Source, thread_id: str, workflow_id: UUID) -> None:
+        self._source = source
+        self._workflow = {"thread_id": thread_id, "workflow_id": workflow_id}
+
+    @cached_property
+    def runs(self) -> tuple[WorkflowRun, ...]:
+        return tuple(WorkflowRun(**row) for row in self._rows("runs"))
+
+    @cached_property
+    def nodes(self) -> tuple[Node, ...]:
+        return tuple(Node(**row, _parts=self) for row in self._rows("nodes"))
+
+    @cached_property
+    def generations(self) -> tuple[Generation, ...]:
+        return tuple(Generation(**row, _parts=self) for row in self._rows("generations"))
+
+    @cached_property
+    def tool_executions(self) -> tuple[ToolExecution, ...]:
+        return tuple(ToolExecution(**row) for row in self._rows("tool_executions"))
+
+    def state(self, node: Node) -> dict[str, Any]:
+        key = {"thread_id": node.thread_id, "node_id": node.id}
+        rows = self._source.rows("node_state", key)
+        if not rows or rows[0]["state_data"] is None:
+            raise NotRecorded(
+                f"no state was recorded after {node!r}; only a node that completed in a graph "
+                "with a checkpointer has one"
+            )
+        state: dict[str, Any] = rows[0]["state_data"]
+        return state
+
+    def prompt(self, generation: Generation) -> list[dict[str, Any]]:
+        key = {"thread_id": generation.thread_id, "generation_id": generation.id}
+        rows = self._source.rows("generation_prompt", key)
+        messages: list[dict[str, Any]] | None = rows[0]["messages"] if rows else None
+        return messages or []
+
+    def _rows(self, statement: str) -> list[Row]:
+        return self._source.rows(statement, self._workflow)
+
+
+def read_workflow(source: Source, row: Row) -> Workflow:
+    return Workflow(**row, _parts=_Parts(source, row["thread_id"], row["id"]))
+
+
+def _ms(duration: float | None) -> str | None:
+    return None if duration is None else f"{duration:,.1f} ms"
+
+
+def _tokens(generation: Generation) -> str:
+    return f"{generation.prompt_tokens}+{generation.completion_tokens}"

@@ -1,0 +1,150 @@
+"""A workflow's course as rows, and as a table for people."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from langgraph_persist.history.records import Generation, Node, ToolExecution, Workflow
+
+_HEAD = ("#", "step", "node", "status", "ms", "generations (tokens in+out)", "tools", "error")
+_RIGHT = {"#", "step", "ms"}
+_ERROR_WIDTH = 60
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimelineRow:
+    """One node and what it called; ``node`` is None for calls made outside of any node."""
+
+    node: Node | None
+    position: int | None
+    depth: int
+    generations: Sequence[Generation]
+    tool_executions: Sequence[ToolExecution]
+
+    def cells(self) -> tuple[str, ...]:
+        """The row's texts, one per column of the table."""
+        calls = (
+            ", ".join(map(_generation, self.generations)),
+            ", ".join(map(_tool, self.tool_executions)),
+        )
+        if self.node is None:
+            return ("", "", "(outside of nodes)", "", "", *calls, "")
+        node = self.node
+        return (
+            _number(self.position),
+            _number(node.step),
+            "  " * self.depth + node.name + (f" (attempt {node.attempt})" * (node.attempt > 1)),
+            node.status + " (cached)" * node.cached,
+            "" if node.duration_ms is None else f"{node.duration_ms:.1f}",
+            *calls,
+            _error(node),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Timeline:
+    """What happened in a workflow, in order; ``str()`` of it is a table."""
+
+    workflow: Workflow
+    rows: Sequence[TimelineRow]
+
+    @classmethod
+    def of(cls, workflow: Workflow) -> Timeline:
+        depths = _depths(workflow.nodes)
+        rows = [
+            TimelineRow(
+                node=node,
+                position=position,
+                depth=depths[node.id],
+                generations=node.generations,
+                tool_executions=node.tool_executions,
+            )
+            for position, node in enumerate(workflow.nodes, 1)
+        ]
+        loose = TimelineRow(
+            node=None,
+            position=None,
+            depth=0,
+            generations=[g for g in workflow.generations if g.node_id not in depths],
+            tool_executions=[t for t in workflow.tool_executions if t.node_id not in depths],
+        )
+        if loose.generations or loose.tool_executions:
+            rows.append(loose)
+        return cls(workflow=workflow, rows=tuple(rows))
+
+    def __str__(self) -> str:
+        return "\n".join((*_title(self.workflow), "", *_table([row.cells() for row in self.rows])))
+
+    __repr__ = __str__
+
+
+def _title(workflow: Workflow) -> Iterable[str]:
+    facts = [f"{workflow.name}: {workflow.status}"]
+    if workflow.duration_ms is not None:
+        facts.append(f"{workflow.duration_ms:.1f} ms")
+    if workflow.total_tokens:
+        facts.append(
+            f"{workflow.total_tokens} tokens"
+            f" ({workflow.prompt_tokens} in, {workflow.completion_tokens} out)"
+        )
+    if workflow.cost_usd is not None:
+        facts.append(f"{workflow.cost_usd:f} USD")
+    yield ", ".join(facts)
+    runs = Counter(run.kind for run in workflow.runs)
+    kinds = ", ".join(kind if count == 1 else f"{count} {kind}s" for kind, count in runs.items())
+    by = f", user {workflow.user}" if workflow.user else ""
+    yield f"thread {workflow.thread_id}, turn {workflow.turn}{by}, runs: {kinds or 'none'}"
+    if workflow.error_type:
+        yield _shorten(f"{workflow.error_type}: {workflow.error_message or ''}")
+
+
+def _table(rows: Sequence[Sequence[str]]) -> Iterable[str]:
+    """Fixed-width lines; a column that is empty in every row is left out."""
+    used = [i for i in range(len(_HEAD)) if i < 5 or any(row[i] for row in rows)]
+    lines = [[_HEAD[i] for i in used], *([row[i] for i in used] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    lines.insert(1, ["-" * width for width in widths])
+    for line in lines:
+        cells = (
+            cell.rjust(width) if head in _RIGHT else cell.ljust(width)
+            for cell, width, head in zip(line, widths, lines[0], strict=True)
+        )
+        yield "  ".join(cells).rstrip()
+
+
+def _depths(nodes: Sequence[Node]) -> dict[UUID, int]:
+    """How deep each node is nested; a parent starts, so is listed, before its children."""
+    depths: dict[UUID, int] = {}
+    for node in nodes:
+        above = depths.get(node.parent_node_id, -1) if node.parent_node_id else -1
+        depths[node.id] = above + 1
+    return depths
+
+
+def _number(number: int | None) -> str:
+    return "" if number is None else str(number)
+
+
+def _generation(generation: Generation) -> str:
+    model = generation.model_name or "unknown model"
+    if generation.error_type:
+        return f"{model} {generation.error_type}"
+    if generation.total_tokens is None:
+        return f"{model} {generation.status}"
+    return f"{model} ({generation.prompt_tokens}+{generation.completion_tokens})"
+
+
+def _tool(tool: ToolExecution) -> str:
+    return tool.tool_name if tool.status == "completed" else f"{tool.tool_name} {tool.status}"
+
+
+def _error(node: Node) -> str:
+    return _shorten(f"{node.error_type}: {node.error_message or ''}") if node.error_type else ""
+
+
+def _shorten(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= _ERROR_WIDTH else line[: _ERROR_WIDTH - 3] + "..."

@@ -1,0 +1,361 @@
+"""The one ordered, bounded queue of a database, and the thread that writes it.
+
+Units are committed in the order they were appended, in groups: whatever is queued when the writer
+is free becomes one transaction. A full journal makes the producer wait; no unit is dropped. A unit
+that cannot be committed fails, and so does every later unit of its thread until one who waits for
+that thread has been told: nothing becomes durable past a gap.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import threading
+import weakref
+from collections import Counter
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import psycopg
+from psycopg import Connection
+
+from langgraph_persist.database.connection import Backoff, Database, is_connection_lost
+from langgraph_persist.database.queries import Schemas
+from langgraph_persist.errors import DatabaseUnavailable, DurabilityError, JournalClosed
+from langgraph_persist.journal.runs import Runs
+from langgraph_persist.journal.unit import Group, Unit
+from langgraph_persist.journal.write import write_group
+from langgraph_persist.migrate import find_checkpoint_schema
+
+logger = logging.getLogger(__name__)
+
+LINGER = 0.001
+"""Seconds that an idle writer waits for company when nobody waits for it."""
+
+MAX_ROWS = 50_000
+MAX_BYTES = 64 << 20
+GROUP_BYTES = 16 << 20
+
+_journals: weakref.WeakSet[Journal] = weakref.WeakSet()
+
+
+class Journal:
+    """Takes units from any thread and commits them in order."""
+
+    def __init__(
+        self,
+        database: Database,
+        schema: str = "langgraph_persist",
+        checkpoint_schema: str | None = None,
+        *,
+        max_rows: int = MAX_ROWS,
+        max_bytes: int = MAX_BYTES,
+        linger: float = LINGER,
+    ) -> None:
+        self.database = database
+        self._schema, self._checkpoint_schema = schema, checkpoint_schema
+        self._schemas: Schemas | None = None
+        self.runs = Runs()
+        self.committed_units = 0
+        self.committed_groups = 0
+        self.failed_units = 0
+        self._max_rows, self._max_bytes, self._linger = max_rows, max_bytes, linger
+        self.closed = False
+        self.users = 0
+        self._writing = threading.Lock()
+        self._connection: Connection[Any] | None = None
+        self._reset()
+        _journals.add(self)
+
+    def _reset(self) -> None:
+        self._lock = threading.Lock()
+        self._wake = threading.Condition(self._lock)
+        self._room = threading.Condition(self._lock)
+        self._queue: list[Unit] = []
+        self._rows = self._bytes = 0
+        self._urgent = False
+        self._pending: Counter[str] = Counter()
+        self._failed: dict[str, BaseException] = {}
+        self._thread: threading.Thread | None = None
+        self._executor: ThreadPoolExecutor | None = None
+
+    @property
+    def schemas(self) -> Schemas:
+        """Where the tables are; asks the database once where no checkpoint schema was named."""
+        if self._schemas is None:
+            checkpoints = self._checkpoint_schema or self.database.run(find_checkpoint_schema)
+            self._schemas = Schemas(self._schema, checkpoints)
+        return self._schemas
+
+    @property
+    def executor(self) -> ThreadPoolExecutor:
+        """Threads for the reads of event loops."""
+        with self._lock:
+            if self._executor is None:
+                self._executor = ThreadPoolExecutor(8, "langgraph-persist-read")
+            return self._executor
+
+    # --- producers ---
+
+    def append(self, unit: Unit) -> None:
+        """Queue a unit; waits while the journal is full.
+
+        Raises:
+            DurabilityError: an earlier unit of its thread could not be committed.
+            JournalClosed: the journal was closed.
+        """
+        unit.measure()
+        with self._lock:
+            self._refuse(unit)
+            while self._is_full and not self.closed:
+                self._wake.notify()
+                self._room.wait(1.0)
+            self._refuse(unit)
+            self._queue.append(unit)
+            self._rows += unit.count
+            self._bytes += unit.size
+            self._pending[unit.thread_id] += 1
+            if unit.done is not None:
+                self._urgent = True
+            if self._urgent or len(self._queue) == 1 or self._is_full:
+                self._wake.notify()
+            self._start()
+        self._learn(unit)
+
+    def _learn(self, unit: Unit) -> None:
+        """Content that is queued need not be queued again."""
+        if content := [row for row in unit.rows if row[0] in ("messages", "state_values")]:
+            self.runs.known(unit.thread_id).learn(content)
+
+    def commit(self, unit: Unit) -> Future[None]:
+        """Queue a unit; the future is done once it, and all before it, are committed."""
+        unit.done = Future()
+        self.append(unit)
+        return unit.done
+
+    def settled(self, thread_id: str) -> Future[None] | None:
+        """None when nothing of the thread is queued, else a future for when it is committed."""
+        with self._lock:
+            if not self._pending.get(thread_id) and thread_id not in self._failed:
+                return None
+        return self.commit(Unit(thread_id))
+
+    def flush(self, timeout: float | None = None) -> int:
+        """Commit all that is queued; returns how many units were acknowledged so far.
+
+        Raises:
+            DurabilityError: something could not be committed.
+            TimeoutError: it took longer than ``timeout`` seconds.
+        """
+        with self._lock:
+            threads = set(self._pending) | set(self._failed)
+        for future in [f for t in sorted(threads) if (f := self.settled(t)) is not None]:
+            future.result(timeout)
+        return self.committed_units
+
+    def close(self) -> None:
+        """Commit all that is queued and end the writer.
+
+        Raises:
+            DurabilityError: something could not be committed.
+        """
+        try:
+            if not self.closed:
+                self.flush()
+        finally:
+            self._end()
+
+    def _end(self) -> None:
+        with self._lock:
+            self.closed = True
+            thread, executor = self._thread, self._executor
+            self._wake.notify_all()
+            self._room.notify_all()
+        if thread is not None and thread is not threading.current_thread():
+            thread.join()
+        if executor is not None:
+            executor.shutdown()
+        self._disconnect()
+        self.database.close()
+        _journals.discard(self)
+
+    @property
+    def _is_full(self) -> bool:
+        return self._rows >= self._max_rows or self._bytes >= self._max_bytes
+
+    def _refuse(self, unit: Unit) -> None:
+        if self.closed:
+            raise JournalClosed
+        if unit.done is None and (cause := self._failed.get(unit.thread_id)) is not None:
+            self.runs.forget(unit.thread_id)
+            raise _durability_error(unit.thread_id, cause)
+
+    def _start(self) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(
+                target=self._work, name="langgraph-persist-writer", daemon=True
+            )
+            self._thread.start()
+
+    # --- the writer ---
+
+    def _work(self) -> None:
+        while units := self._take():
+            self._write(units)
+
+    def _take(self) -> list[Unit]:
+        """The next group's units; empty when the journal is closed and drained."""
+        with self._lock:
+            while not self._queue and not self.closed:
+                self._wake.wait()
+            if not (self._urgent or self._is_full or self.closed):
+                self._wake.wait(self._linger)
+            cut = _cut(self._queue)
+            units, self._queue = self._queue[:cut], self._queue[cut:]
+            self._urgent = any(unit.done is not None for unit in self._queue)
+            return units
+
+    def _write(self, units: list[Unit]) -> None:
+        """Commit the units, together if that works, else thread by thread; tell who waits."""
+        failures = {u.thread_id: e for u in units if (e := self._failed.get(u.thread_id))}
+        sound = [unit for unit in units if unit.thread_id not in failures]
+        error = self._try(sound)
+        if error is not None:
+            failures |= self._isolate(sound, error)
+        self._forget(units, failures)
+        for unit in units:
+            cause = failures.get(unit.thread_id)
+            self.committed_units += cause is None
+            if unit.done is not None and cause is None:
+                unit.done.set_result(None)
+            elif unit.done is not None and cause is not None:
+                unit.done.set_exception(_durability_error(unit.thread_id, cause))
+
+    def _forget(self, units: list[Unit], failures: dict[str, BaseException]) -> None:
+        """Make room; a thread stays failed while nobody who waits for it has been told."""
+        with self._lock:
+            for unit in units:
+                self._rows -= unit.count
+                self._bytes -= unit.size
+                self._pending[unit.thread_id] -= 1
+                if not self._pending[unit.thread_id]:
+                    del self._pending[unit.thread_id]
+                if (cause := failures.get(unit.thread_id)) is None:
+                    continue
+                self.failed_units += 1
+                if unit.done is None:
+                    self._failed[unit.thread_id] = cause
+                else:
+                    self._failed.pop(unit.thread_id, None)
+            self._room.notify_all()
+
+    def _isolate(self, units: list[Unit], error: BaseException) -> dict[str, BaseException]:
+        """Commit thread by thread what failed together; the threads that fail alone."""
+        threads: dict[str, list[Unit]] = {}
+        for unit in units:
+            threads.setdefault(unit.thread_id, []).append(unit)
+        failures: dict[str, BaseException] = {}
+        for thread_id, own in threads.items():
+            alone = len(threads) == 1 or _is_hopeless(error)
+            if (cause := error if alone else self._try(own)) is not None:
+                failures[thread_id] = cause
+                self.runs.forget(thread_id)
+                logger.error("could not commit thread %r: %s", thread_id, type(cause).__name__)
+        return failures
+
+    def _try(self, units: list[Unit]) -> BaseException | None:
+        """Commit the units in one transaction; the error if that cannot be."""
+        if not any(unit.count for unit in units):
+            return None
+        backoff = Backoff(self.database.retry_for)
+        while True:
+            try:
+                self._commit(Group(units))
+            except Exception as error:
+                if not (self._may_retry(error) and backoff.wait()):
+                    return error
+                continue
+            self.committed_groups += 1
+            return None
+
+    def _commit(self, group: Group) -> None:
+        with self._writing:
+            if isinstance(self.database.target, str):
+                write_group(self._own_connection(), group, self.schemas)
+            else:
+                with self.database.connection() as conn:
+                    write_group(conn, group, self.schemas)
+
+    def _own_connection(self) -> Connection[Any]:
+        if self._connection is None or self._connection.closed:
+            self._connection = self.database.connect()
+        return self._connection
+
+    def _may_retry(self, error: Exception) -> bool:
+        if is_connection_lost(error):
+            self._disconnect()
+        return self.database.may_retry(error)
+
+    def _disconnect(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    # --- processes ---
+
+    def after_fork(self) -> None:
+        """In a forked child: what is queued is the parent's to write; start with nothing."""
+        self._writing = threading.Lock()
+        _inherited.append(self._connection)
+        self._connection = None
+        self.runs.clear()
+        self._reset()
+        self.database.after_fork()
+
+
+_inherited: list[object] = []
+
+
+def _cut(queue: list[Unit]) -> int:
+    """How many units of the queue make a group of bounded size; one at least."""
+    size = 0
+    for index, unit in enumerate(queue):
+        size += unit.size
+        if size > GROUP_BYTES:
+            return max(index, 1)
+    return len(queue)
+
+
+def _is_hopeless(error: BaseException) -> bool:
+    """Whether the server is gone, so that trying thread by thread is no use."""
+    return isinstance(error, DatabaseUnavailable) or is_connection_lost(error)
+
+
+def _durability_error(thread_id: str, cause: BaseException) -> DurabilityError:
+    error = DurabilityError(
+        f"what thread {thread_id!r} wrote could not be committed: {cause}. "
+        "Nothing after its last checkpoint is kept; invoke it again to resume from there"
+    )
+    error.__cause__ = cause
+    if isinstance(cause, psycopg.Error) and cause.sqlstate:
+        error.add_note(f"SQLSTATE {cause.sqlstate}")
+    return error
+
+
+def _drain_at_exit() -> None:
+    for journal in list(_journals):
+        try:
+            journal.close()
+        except DurabilityError as error:
+            logger.error("at exit: %s", error)
+
+
+def _after_fork() -> None:
+    for journal in list(_journals):
+        journal.after_fork()
+
+
+atexit.register(_drain_at_exit)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,234 @@
+"""The runs under way, and the rows that wait for a checkpoint.
+
+A completed node is recorded in the transaction that holds its result: its rows are held here until
+the saver puts that checkpoint, and given to it then. The handler opens runs and holds rows; the
+saver finds the run that a checkpoint belongs to. Both reach this object through the journal.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from langgraph_persist.journal.unit import Fields, Rows
+
+MEMORY_THREADS = 1_000
+MEMORY_IDS = 20_000
+MEMORY_STEPS = 8
+
+
+class Known:
+    """Ids of a thread's stored values and messages: the newest ones, so bounded."""
+
+    def __init__(self) -> None:
+        self._ids: OrderedDict[UUID, None] = OrderedDict()
+        self.entries: dict[tuple[str, str], tuple[str, Any]] = {}
+        """By checkpoint_ns and channel: the version last put, and its entry in ``nodes.state``."""
+
+    def __contains__(self, id_: object) -> bool:
+        return id_ in self._ids
+
+    def learn(self, rows: Rows) -> None:
+        """Remember the ids of rows that were queued, forgetting the oldest beyond the bound."""
+        for _, fields in rows:
+            self._ids[fields["id"]] = None
+        while len(self._ids) > MEMORY_IDS:
+            self._ids.popitem(last=False)
+
+
+class Graph(NamedTuple):
+    """A graph within a run: where its checkpoints go."""
+
+    thread_id: str
+    checkpoint_ns: str
+
+
+@dataclass(slots=True, eq=False)
+class OpenNode:
+    """A node under way: what it did so far waits here until the node ends."""
+
+    fields: Fields
+    graph: Graph
+    """The graph it belongs to."""
+    step: int
+    parent: OpenNode | None
+    rows: Rows = field(default_factory=list)
+    ended: bool = False
+    children: list[OpenNode] = field(default_factory=list)
+    """Completed nodes below this one whose graph saves no checkpoints of its own."""
+
+    def collect(self, result: Fields) -> Iterator[tuple[str, Fields]]:
+        """The rows of this node and those held below it, with their result's checkpoint."""
+        self.fields.update(result)
+        yield "nodes", self.fields
+        yield from self.rows
+        below = {k: v for k, v in result.items() if k == "checkpoint_id"}
+        for child in self.children:
+            yield from child.collect(below)
+
+
+class Run:
+    """A root run under way."""
+
+    def __init__(self, run_id: UUID, thread_id: str, workflow_id: UUID | None) -> None:
+        self.id = run_id
+        self.thread_id = thread_id
+        self.workflow_id = workflow_id
+        """None while it is not known which workflow this run continues."""
+        self.on_loaded: Callable[[UUID | None], None] | None = None
+        """Called once with the workflow of the checkpoint that the run starts from."""
+        self.threads = {thread_id}
+        self.unplaced: list[OpenNode] = []
+        """Nodes that ended without a result."""
+        self._lock = threading.Lock()
+        self._saved: dict[Graph, dict[int, str]] = {}
+        self._held: list[OpenNode] = []
+
+    def saves(self, graph: Graph, step: int | None = None, checkpoint_id: str = "") -> None:
+        """The saver serves this graph, and loaded or saved this step's checkpoint of it."""
+        with self._lock:
+            saved = self._saved.setdefault(graph, {})
+            if step is not None:
+                saved[step] = checkpoint_id
+                if len(saved) > MEMORY_STEPS:
+                    del saved[min(saved)]
+
+    def loaded(self, workflow_id: UUID | None) -> None:
+        """The run's first checkpoint was read; it was this workflow's."""
+        callback, self.on_loaded = self.on_loaded, None
+        if callback is not None:
+            callback(workflow_id)
+
+    def newest(self, graph: Graph, step: int = 2**62) -> str | None:
+        """The newest checkpoint of a graph that this run loaded or saved, up to a step."""
+        with self._lock:
+            found = [(s, id_) for s, id_ in self._saved.get(graph, {}).items() if s <= step]
+        return max(found)[1] if found else None
+
+    def hold(self, node: OpenNode) -> bool:
+        """Keep a completed node until its checkpoint comes; False when none will."""
+        with self._lock:
+            if node.graph in self._saved:
+                self._held.append(node)
+                return True
+            parent = node.parent
+            while parent is not None:
+                if parent.graph in self._saved:
+                    parent.children.append(node)
+                    return True
+                parent = parent.parent
+            return False
+
+    def awaits(self, graph: Graph, step: int) -> bool:
+        """Whether a node waits for this step's checkpoint."""
+        return any(n.graph == graph and n.step <= step for n in self._held)
+
+    def release(self, graph: Graph, step: int, result: Fields) -> Rows:
+        """The rows whose result this step's checkpoint holds.
+
+        ``result`` has the node columns that the checkpoint gives: checkpoint_id, state and so on.
+        """
+        with self._lock:
+            ready = [n for n in self._held if n.graph == graph and n.step <= step]
+            self._held = [n for n in self._held if n not in ready]
+            below = self._take_below(ready)
+        rows = [row for node in ready for row in node.collect(result)]
+        checkpoint = {"checkpoint_id": result.get("checkpoint_id")}
+        return rows + [row for node in below for row in node.collect(checkpoint)]
+
+    def release_all(self) -> Rows:
+        """The rows still held when the run ends: no checkpoint of theirs will come."""
+        with self._lock:
+            held, self._held = self._held, []
+        return [row for node in held for row in node.collect(self.origin(node))]
+
+    def origin(self, node: OpenNode) -> Fields:
+        """The checkpoint that a node ran from, where its result has none; known at the end."""
+        return {"input_checkpoint_id": self.newest(node.graph, node.step - 1)}
+
+    def _take_below(self, released: list[OpenNode]) -> list[OpenNode]:
+        """Held nodes of subgraphs that run inside the released ones."""
+        parents = set(map(id, released))
+        below = [n for n in self._held if any(id(p) in parents for p in _ancestors(n))]
+        self._held = [n for n in self._held if n not in below]
+        return below
+
+
+def _ancestors(node: OpenNode) -> Iterator[OpenNode]:
+    while (parent := node.parent) is not None:
+        yield parent
+        node = parent
+
+
+current_run: ContextVar[Run | None] = ContextVar("langgraph_persist_run", default=None)
+
+
+class Runs:
+    """The runs under way by thread, and what is known to be stored of each thread."""
+
+    def __init__(self) -> None:
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._lock = threading.Lock()
+        self._by_thread: dict[str, list[Run]] = {}
+        self._known: OrderedDict[str, Known] = OrderedDict()
+        self._interrupted: OrderedDict[str, UUID] = OrderedDict()
+
+    def open(self, run: Run, thread_id: str | None = None) -> None:
+        """A run has started, or goes on to another thread (a child graph with one of its own)."""
+        with self._lock:
+            run.threads.add(thread_id or run.thread_id)
+            runs = self._by_thread.setdefault(thread_id or run.thread_id, [])
+            if run not in runs:
+                runs.append(run)
+
+    def close(self, run: Run) -> None:
+        """A run has ended."""
+        with self._lock:
+            for thread_id in run.threads:
+                runs = self._by_thread.get(thread_id, [])
+                if run in runs:
+                    runs.remove(run)
+                if not runs:
+                    self._by_thread.pop(thread_id, None)
+
+    def find(self, thread_id: str) -> Run | None:
+        """The run under way on a thread: the caller's own, if there are several."""
+        runs = self._by_thread.get(thread_id)
+        if not runs:
+            return None
+        current = current_run.get()
+        return current if current in runs else runs[-1]
+
+    def known(self, thread_id: str) -> Known:
+        """What this process knows to be stored of a thread."""
+        with self._lock:
+            known = self._known.setdefault(thread_id, Known())
+            self._known.move_to_end(thread_id)
+            if len(self._known) > MEMORY_THREADS:
+                self._known.popitem(last=False)
+            return known
+
+    def forget(self, thread_id: str) -> None:
+        """What was known of a thread is not stored, or not any more."""
+        with self._lock:
+            self._known.pop(thread_id, None)
+
+    def interrupted(self, thread_id: str, workflow_id: UUID) -> None:
+        """A workflow of the thread waits to be resumed."""
+        with self._lock:
+            self._interrupted[thread_id] = workflow_id
+            self._interrupted.move_to_end(thread_id)
+            if len(self._interrupted) > MEMORY_THREADS:
+                self._interrupted.popitem(last=False)
+
+    def resumable(self, thread_id: str) -> UUID | None:
+        """The workflow of the thread that this process saw interrupted last."""
+        return self._interrupted.get(thread_id)

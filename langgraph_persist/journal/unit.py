@@ -1,0 +1,115 @@
+"""What the journal carries: units, and the group of units that one transaction writes."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, TypeAlias
+
+import orjson
+
+Fields: TypeAlias = dict[str, Any]
+"""A row's columns; jsonb ones are ``orjson.Fragment``, serialised when the event happened."""
+
+Rows: TypeAlias = list[tuple[str, Fields]]
+"""Rows of the record with their tables' names."""
+
+# The order in which tables are written: parents before children, so that no foreign key fails,
+# and the same in every process, so that no two of them deadlock.
+KEYS: dict[str, tuple[str, ...]] = {
+    "organizations": ("slug",),
+    "users": ("username",),
+    "sessions": ("thread_id",),
+    "workflows": ("thread_id", "id"),
+    "workflow_runs": ("thread_id", "id"),
+    "messages": ("thread_id", "id"),
+    "state_values": ("thread_id", "id"),
+    "nodes": ("thread_id", "id"),
+    "generations": ("thread_id", "id"),
+    "tool_executions": ("thread_id", "id"),
+    "retrievals": ("thread_id", "id"),
+    "workflow_totals": ("thread_id", "id"),
+}
+
+
+class Blob(NamedTuple):
+    """A row of ``checkpoint_blobs``."""
+
+    thread_id: str
+    checkpoint_ns: str
+    channel: str
+    version: str
+    type: str
+    blob: bytes | None
+
+
+class Write(NamedTuple):
+    """A row of ``checkpoint_writes``."""
+
+    thread_id: str
+    checkpoint_ns: str
+    checkpoint_id: str
+    task_id: str
+    task_path: str
+    idx: int
+    channel: str
+    type: str
+    blob: bytes
+
+
+@dataclass(slots=True)
+class Unit:
+    """Rows of one thread that are written together or not at all."""
+
+    thread_id: str
+    rows: Rows = field(default_factory=list)
+    checkpoint: Fields | None = None
+    blobs: list[Blob] = field(default_factory=list)
+    writes: list[Write] = field(default_factory=list)
+    replace_writes: bool = False
+    done: Future[None] | None = None
+    """Set when the unit is committed, or failed. One who waits makes the writer start at once."""
+
+    count: int = 0
+    size: int = 0
+
+    def measure(self) -> None:
+        """Set ``count``, the number of rows, and ``size``, about how many bytes they take."""
+        extra = self.checkpoint is not None
+        self.count = len(self.rows) + len(self.blobs) + len(self.writes) + extra
+        # Most of it is already serialised, so this is little more than copying.
+        total = len(orjson.dumps((self.rows, self.checkpoint)))
+        total += sum(len(blob.blob or b"") for blob in self.blobs)
+        self.size = total + sum(len(write.blob) for write in self.writes)
+
+
+class Group:
+    """Units folded into few statements: rows of one key become one row, later fields winning."""
+
+    def __init__(self, units: list[Unit]) -> None:
+        self.rows: dict[str, dict[tuple[Any, ...], Fields]] = {}
+        self.checkpoints: dict[tuple[str, str, str], Fields] = {}
+        self.blobs: dict[tuple[str, str, str, str], Blob] = {}
+        self.inserts: dict[tuple[str, str, str, str, int], Write] = {}
+        self.upserts: dict[tuple[str, str, str, str, int], Write] = {}
+        for unit in units:
+            self._add(unit)
+
+    def _add(self, unit: Unit) -> None:
+        for table, fields in unit.rows:
+            key = tuple(fields[column] for column in KEYS[table])
+            rows = self.rows.setdefault(table, {})
+            if (earlier := rows.get(key)) is None:
+                rows[key] = fields
+            else:
+                rows[key] = earlier | {k: v for k, v in fields.items() if v is not None}
+        if (row := unit.checkpoint) is not None:
+            identity = (row["thread_id"], row["checkpoint_ns"], row["checkpoint_id"])
+            self.checkpoints[identity] = row
+        for blob in unit.blobs:
+            self.blobs.setdefault(blob[:4], blob)
+        for write in unit.writes:
+            if unit.replace_writes:
+                self.upserts[write[:4] + (write.idx,)] = write
+            else:
+                self.inserts.setdefault(write[:4] + (write.idx,), write)

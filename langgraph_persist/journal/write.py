@@ -1,0 +1,55 @@
+"""Writes a group as one transaction, in one round trip where libpq has pipelines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
+from typing import Any, NamedTuple
+
+import orjson
+from psycopg import Capabilities, Connection, Cursor
+from psycopg.types.json import Jsonb
+
+from langgraph_persist.database.queries import Schemas, queries
+from langgraph_persist.journal.unit import KEYS, Blob, Fields, Group, Write
+
+_PIPELINE = Capabilities().has_pipeline()
+
+
+def write_group(conn: Connection[Any], group: Group, schemas: Schemas) -> None:
+    """Commit the whole group, or nothing of it."""
+    checkpoint_sql = queries("checkpoints", schemas)
+    with (
+        conn.pipeline() if _PIPELINE else nullcontext(),
+        conn.transaction(),
+        conn.cursor() as cur,
+    ):
+        _write_record(cur, group, queries("record", schemas))
+        _write_checkpoints(cur, group, checkpoint_sql)
+
+
+def _write_record(cur: Cursor[Any], group: Group, sql: Mapping[str, str]) -> None:
+    for table in KEYS:
+        if rows := group.rows.get(table):
+            cur.execute(sql[table].encode(), {"rows": _json(rows.values())})
+
+
+def _write_checkpoints(cur: Cursor[Any], group: Group, sql: Mapping[str, str]) -> None:
+    if group.blobs:
+        cur.execute(sql["put_blobs"].encode(), _columns(Blob, group.blobs.values()))
+    if group.checkpoints:
+        cur.execute(
+            sql["put_checkpoints"].encode(), {"rows": _json(group.checkpoints.values())}
+        )
+    if group.inserts:
+        cur.execute(sql["insert_writes"].encode(), _columns(Write, group.inserts.values()))
+    if group.upserts:
+        cur.execute(sql["upsert_writes"].encode(), _columns(Write, group.upserts.values()))
+
+
+def _json(rows: Iterable[Fields]) -> Jsonb:
+    return Jsonb(list(rows), dumps=orjson.dumps)
+
+
+def _columns(kind: type[NamedTuple], rows: Iterable[NamedTuple]) -> dict[str, list[Any]]:
+    return dict(zip(kind._fields, map(list, zip(*rows, strict=True)), strict=True))

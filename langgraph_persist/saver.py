@@ -1,0 +1,492 @@
+"""The checkpointer: stock tables and semantics, written through the journal."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import math
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
+from typing import Any, NoReturn, TypeVar, cast
+from uuid import UUID
+
+import orjson
+import psycopg
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import (
+    WRITES_IDX_MAP,
+    ChannelVersions,
+    Checkpoint,
+    CheckpointMetadata,
+    CheckpointTuple,
+    DeltaChannelHistory,
+    get_checkpoint_id,
+    get_serializable_checkpoint_metadata,
+)
+from langgraph.checkpoint.postgres import PostgresSaver
+from langgraph.checkpoint.serde.base import SerializerProtocol
+from langgraph.checkpoint.serde.types import _DeltaSnapshot
+from psycopg import Connection, Cursor
+from psycopg.rows import DictRow, dict_row
+
+from langgraph_persist.database.connection import Target
+from langgraph_persist.database.queries import Schemas, queries
+from langgraph_persist.errors import ConfigurationError, PersistError
+from langgraph_persist.extract import state_entry, to_json
+from langgraph_persist.journal import Graph, Journal, Run, Unit, release, share
+from langgraph_persist.journal.unit import Blob, Fields, Rows, Write
+
+T = TypeVar("T")
+
+_INTERNAL_CHANNELS = ("__", "branch:")
+
+
+class PersistSaver(PostgresSaver):
+    """Saves checkpoints so that stock ``PostgresSaver`` can read them, and reads what it wrote.
+
+    One object serves ``invoke`` and ``ainvoke``, any thread and any event loop. Give it a
+    PostgreSQL URL, a psycopg ``ConnectionPool`` or a ``Connection``; or use
+    ``Persist(...).checkpointer``. Call :meth:`setup` once for a new database.
+
+    ``put`` and ``put_writes`` return after their commit; during a run that a
+    ``PersistCallbackHandler`` of the same database records, they return once queued, and the run
+    ends only after everything of it is committed (except with ``durability="sync"``).
+
+    Raises:
+        DurabilityError: what was put could not be committed.
+    """
+
+    def __init__(
+        self,
+        conn: Target,
+        *,
+        serde: SerializerProtocol | None = None,
+        schema: str = "langgraph_persist",
+        checkpoint_schema: str | None = None,
+        journal: Journal | None = None,
+    ) -> None:
+        super().__init__(cast(Any, conn), serde=serde)
+        self._owns_journal = journal is None
+        self.journal = journal or share(conn, schema, checkpoint_schema)
+
+    @classmethod
+    @contextmanager
+    def from_conn_string(
+        cls, conn_string: str, *, pipeline: bool = False, **options: Any
+    ) -> Iterator[PersistSaver]:
+        """A saver on this URL, closed at the end of the ``with`` block.
+
+        ``pipeline`` is accepted as upstream has it; writes are always sent as one pipeline.
+        """
+        saver = cls(conn_string, **options)
+        try:
+            yield saver
+        finally:
+            saver.close()
+
+    def setup(self) -> None:
+        """Create or upgrade all tables; does nothing where they are up to date."""
+        from langgraph_persist.migrate import upgrade
+
+        upgrade(self.journal.database.conninfo, self.schemas)
+
+    def close(self) -> None:
+        """Commit what is queued and close the connections this saver opened."""
+        if self._owns_journal:
+            release(self.journal)
+
+    @property
+    def schemas(self) -> Schemas:
+        """Where the tables are."""
+        return self.journal.schemas
+
+    # --- writing ---
+
+    def put(
+        self,
+        config: RunnableConfig,
+        checkpoint: Checkpoint,
+        metadata: CheckpointMetadata,
+        new_versions: ChannelVersions,
+    ) -> RunnableConfig:
+        """Save a checkpoint; returns the config that names it."""
+        unit, saved = self._checkpoint_unit(config, checkpoint, metadata, new_versions)
+        if (future := self._submit(config, unit)) is not None:
+            future.result()
+        return saved
+
+    async def aput(
+        self,
+        config: RunnableConfig,
+        checkpoint: Checkpoint,
+        metadata: CheckpointMetadata,
+        new_versions: ChannelVersions,
+    ) -> RunnableConfig:
+        """Like :meth:`put`; waits without blocking the event loop."""
+        unit, saved = self._checkpoint_unit(config, checkpoint, metadata, new_versions)
+        if (future := self._submit(config, unit)) is not None:
+            await asyncio.wrap_future(future)
+        return saved
+
+    def put_writes(
+        self,
+        config: RunnableConfig,
+        writes: Sequence[tuple[str, Any]],
+        task_id: str,
+        task_path: str = "",
+    ) -> None:
+        """Save what a task wrote, linked to the checkpoint it ran from."""
+        unit = self._writes_unit(config, writes, task_id, task_path)
+        if (future := self._submit(config, unit)) is not None:
+            future.result()
+
+    async def aput_writes(
+        self,
+        config: RunnableConfig,
+        writes: Sequence[tuple[str, Any]],
+        task_id: str,
+        task_path: str = "",
+    ) -> None:
+        """Like :meth:`put_writes`; waits without blocking the event loop."""
+        unit = self._writes_unit(config, writes, task_id, task_path)
+        if (future := self._submit(config, unit)) is not None:
+            await asyncio.wrap_future(future)
+
+    def _submit(self, config: RunnableConfig, unit: Unit) -> Future[None] | None:
+        """Queue a unit; a future to wait for where the run's end is not going to wait."""
+        durability = config["configurable"].get("__pregel_durability")
+        if durability != "sync" and self.journal.runs.find(unit.thread_id) is not None:
+            self.journal.append(unit)
+            return None
+        return self.journal.commit(unit)
+
+    def _checkpoint_unit(
+        self,
+        config: RunnableConfig,
+        checkpoint: Checkpoint,
+        metadata: CheckpointMetadata,
+        new_versions: ChannelVersions,
+    ) -> tuple[Unit, RunnableConfig]:
+        configurable = config["configurable"]
+        thread_id = _thread_id(configurable)
+        ns, parent = configurable.get("checkpoint_ns", ""), configurable.get("checkpoint_id")
+        inline, rich = _split(checkpoint["channel_values"])
+        versions = {k: str(v) for k, v in new_versions.items() if k in rich}
+        run = self.journal.runs.find(thread_id)
+        row: Fields = {
+            "thread_id": thread_id,
+            "checkpoint_ns": ns,
+            "checkpoint_id": checkpoint["id"],
+            "parent_checkpoint_id": parent,
+            "checkpoint": to_json({**checkpoint, "channel_values": inline}),
+            "metadata": to_json(get_serializable_checkpoint_metadata(config, metadata)),
+            "workflow_id": run.workflow_id if run else None,
+        }
+        blobs = [
+            Blob(thread_id, ns, k, version, *self.serde.dumps_typed(rich[k]))
+            for k, version in versions.items()
+        ]
+        rows = self._record_rows(run, ns, row, checkpoint, metadata) if run else []
+        saved: RunnableConfig = {
+            "configurable": {
+                "thread_id": thread_id,
+                "checkpoint_ns": ns,
+                "checkpoint_id": checkpoint["id"],
+            }
+        }
+        return Unit(thread_id, rows, row, blobs), saved
+
+    def _record_rows(
+        self,
+        run: Run,
+        ns: str,
+        row: Fields,
+        checkpoint: Checkpoint,
+        metadata: CheckpointMetadata,
+    ) -> Rows:
+        """The record rows that were waiting for this checkpoint, with the state it holds."""
+        graph = Graph(row["thread_id"], ns)
+        step = metadata.get("step", -1)
+        run.saves(graph, step, checkpoint["id"])
+        if not run.awaits(graph, step):
+            return []
+        state, content = self._state(run.thread_id, ns, checkpoint)
+        owner = {"thread_id": run.thread_id, "workflow_id": run.workflow_id}
+        rows = [(table, owner | fields) for table, fields in content]
+        result = {
+            "checkpoint_id": checkpoint["id"],
+            "input_checkpoint_id": row["parent_checkpoint_id"],
+            "state": state,
+        }
+        return rows + run.release(graph, step, result)
+
+    def _state(self, thread_id: str, ns: str, checkpoint: Checkpoint) -> tuple[Any, Rows]:
+        """The ``nodes.state`` of a checkpoint, and the rows of values not stored before."""
+        known = self.journal.runs.known(thread_id)
+        versions = checkpoint["channel_versions"]
+        state: dict[str, Any] = {}
+        rows: Rows = []
+        for channel, value in checkpoint["channel_values"].items():
+            if channel.startswith(_INTERNAL_CHANNELS):
+                continue
+            version = str(versions.get(channel))
+            last = known.entries.get((ns, channel))
+            if last is not None and last[0] == version:
+                state[channel] = last[1]
+                continue
+            if isinstance(value, _DeltaSnapshot):
+                value = value.value
+            entry, new = state_entry(value, known)
+            known.entries[ns, channel] = (version, entry)
+            state[channel] = entry
+            rows += new
+        return orjson.Fragment(orjson.dumps(state)), rows
+
+    def _writes_unit(
+        self,
+        config: RunnableConfig,
+        writes: Sequence[tuple[str, Any]],
+        task_id: str,
+        task_path: str,
+    ) -> Unit:
+        configurable = config["configurable"]
+        thread_id = _thread_id(configurable)
+        rows = [
+            Write(
+                thread_id,
+                configurable.get("checkpoint_ns", ""),
+                configurable["checkpoint_id"],
+                task_id,
+                task_path,
+                WRITES_IDX_MAP.get(channel, index),
+                channel,
+                *self.serde.dumps_typed(value),
+            )
+            for index, (channel, value) in enumerate(writes)
+        ]
+        replace = all(channel in WRITES_IDX_MAP for channel, _ in writes)
+        return Unit(thread_id, writes=rows, replace_writes=replace)
+
+    # --- reading ---
+
+    def get_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
+        """The checkpoint that the config names, or the thread's latest; None if there is none."""
+        configurable = config["configurable"]
+        thread_id, ns = _thread_id(configurable), configurable.get("checkpoint_ns", "")
+        self._settle(thread_id)
+        where = " WHERE c.thread_id = %s AND c.checkpoint_ns = %s"
+        args = [thread_id, ns]
+        if checkpoint_id := get_checkpoint_id(config):
+            where += " AND c.checkpoint_id = %s"
+            args.append(checkpoint_id)
+        else:
+            where += " ORDER BY c.checkpoint_id DESC LIMIT 1"
+        rows = self._read("get_tuple", thread_id, lambda conn: self._select(conn, where, args))
+        self._announce(thread_id, ns, rows[0] if rows else None)
+        return self._load_checkpoint_tuple(rows[0]) if rows else None
+
+    async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
+        """Like :meth:`get_tuple`, on a thread of its own."""
+        return await self._in_executor(self.get_tuple, config)
+
+    def list(
+        self,
+        config: RunnableConfig | None,
+        *,
+        filter: dict[str, Any] | None = None,
+        before: RunnableConfig | None = None,
+        limit: int | None = None,
+    ) -> Iterator[CheckpointTuple]:
+        """Checkpoints, newest first."""
+        thread_id = _thread_id(config["configurable"]) if config else None
+        if thread_id is None:
+            self.journal.flush()
+        else:
+            self._settle(thread_id)
+        where, args = self._search_where(config, filter, before)
+        where += " ORDER BY checkpoint_id DESC"
+        if limit is not None:
+            where += " LIMIT %s"
+            args = [*args, int(limit)]
+        for row in self._read("list", thread_id, lambda conn: self._select(conn, where, args)):
+            yield self._load_checkpoint_tuple(row)
+
+    async def alist(
+        self,
+        config: RunnableConfig | None,
+        *,
+        filter: dict[str, Any] | None = None,
+        before: RunnableConfig | None = None,
+        limit: int | None = None,
+    ) -> AsyncIterator[CheckpointTuple]:
+        """Like :meth:`list`, on a thread of its own."""
+        found = await self._in_executor(
+            lambda: [*self.list(config, filter=filter, before=before, limit=limit)]
+        )
+        for item in found:
+            yield item
+
+    def get_delta_channel_history(
+        self, *, config: RunnableConfig, channels: Sequence[str]
+    ) -> Mapping[str, DeltaChannelHistory]:
+        """The writes of delta channels since their last snapshot."""
+        self._settle(_thread_id(config["configurable"]))
+        return self.journal.database.retry(
+            lambda: super(PersistSaver, self).get_delta_channel_history(
+                config=config, channels=channels
+            )
+        )
+
+    async def aget_delta_channel_history(
+        self, *, config: RunnableConfig, channels: Sequence[str]
+    ) -> Mapping[str, DeltaChannelHistory]:
+        """Like :meth:`get_delta_channel_history`, on a thread of its own."""
+        return await self._in_executor(
+            lambda: self.get_delta_channel_history(config=config, channels=channels)
+        )
+
+    def _settle(self, thread_id: str) -> None:
+        """Wait for what is queued of the thread, so that it is read."""
+        if (future := self.journal.settled(thread_id)) is not None:
+            future.result()
+
+    def _read(
+        self, operation: str, thread_id: str | None, work: Callable[[Connection[Any]], T]
+    ) -> T:
+        try:
+            return self.journal.database.run(work)
+        except (psycopg.Error, PersistError) as error:
+            _annotate(error, operation, thread_id)
+
+    def _select(self, conn: Connection[Any], where: str, args: Sequence[Any]) -> list[DictRow]:
+        sql = queries("checkpoints", self.schemas)
+        with conn.cursor(binary=True, row_factory=dict_row) as cur:
+            rows = cur.execute((sql["select_checkpoints"] + " " + where).encode(), args).fetchall()
+            old = [r for r in rows if r["checkpoint"]["v"] < 4 and r["parent_checkpoint_id"]]
+            if old:
+                self._add_pending_sends(cur, old)
+        return rows
+
+    def _add_pending_sends(self, cur: Cursor[DictRow], old: list[DictRow]) -> None:
+        """Give checkpoints before version 4 the sends that their parents hold."""
+        sql = queries("checkpoints", self.schemas)["select_pending_sends"].encode()
+        by_thread: dict[str, list[DictRow]] = defaultdict(list)
+        for row in old:
+            by_thread[row["thread_id"]].append(row)
+        for thread_id, rows in by_thread.items():
+            parents = [row["parent_checkpoint_id"] for row in rows]
+            found = cur.execute(sql, {"thread_id": thread_id, "checkpoint_ids": parents}).fetchall()
+            sends = {row["checkpoint_id"]: row["sends"] for row in found}
+            for row in rows:
+                row["channel_values"] = row["channel_values"] or []
+                self._migrate_pending_sends(
+                    sends.get(row["parent_checkpoint_id"], []),
+                    row["checkpoint"],
+                    row["channel_values"],
+                )
+
+    def _announce(self, thread_id: str, ns: str, row: DictRow | None) -> None:
+        """Tell the run that loads this checkpoint where it starts from."""
+        if (run := self.journal.runs.find(thread_id)) is None:
+            return
+        graph = Graph(thread_id, ns)
+        if row is None:
+            run.saves(graph)
+        else:
+            run.saves(graph, row["metadata"].get("step", -1), row["checkpoint_id"])
+        if ns == "" and thread_id == run.thread_id:
+            if row is None:
+                self.journal.runs.forget(thread_id)
+            run.loaded(cast("UUID | None", row["workflow_id"]) if row else None)
+
+    # --- threads ---
+
+    def delete_thread(self, thread_id: str) -> None:
+        """Delete all checkpoints and writes of a thread, in one transaction."""
+        self._settle(thread_id)
+        self.journal.database.retry(lambda: super(PersistSaver, self).delete_thread(thread_id))
+        self.journal.runs.forget(thread_id)
+
+    async def adelete_thread(self, thread_id: str) -> None:
+        """Like :meth:`delete_thread`, on a thread of its own."""
+        await self._in_executor(self.delete_thread, thread_id)
+
+    def prune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> None:
+        """Keep only the latest checkpoint of each namespace, or nothing (``"delete"``)."""
+        for thread_id in [] if isinstance(thread_ids, str) else thread_ids:
+            self._settle(thread_id)
+        self.journal.database.retry(
+            lambda: super(PersistSaver, self).prune(thread_ids, strategy=strategy)
+        )
+
+    async def aprune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> None:
+        """Like :meth:`prune`, on a thread of its own."""
+        await self._in_executor(lambda: self.prune(thread_ids, strategy=strategy))
+
+    @contextmanager
+    def _cursor(self, *, pipeline: bool = False) -> Iterator[Cursor[DictRow]]:
+        """A cursor for the inherited statements, on a connection of the pool."""
+        with (
+            self.journal.database.connection() as conn,
+            conn.cursor(binary=True, row_factory=dict_row) as cur,
+        ):
+            if pipeline:
+                with conn.transaction():
+                    yield cur
+            else:
+                yield cur
+
+    async def _in_executor(self, work: Callable[..., T], *args: Any) -> T:
+        context = contextvars.copy_context()
+        return await asyncio.get_running_loop().run_in_executor(
+            self.journal.executor, lambda: context.run(work, *args)
+        )
+
+
+def _thread_id(configurable: Mapping[str, Any]) -> str:
+    thread_id = str(configurable["thread_id"])
+    if "\x00" in thread_id:
+        raise ConfigurationError("a thread_id cannot contain NUL: PostgreSQL's text has none")
+    return thread_id
+
+
+def _split(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Channel values for the checkpoint's own JSON, and those for the blob table."""
+    inline: dict[str, Any] = {}
+    rich: dict[str, Any] = {}
+    for channel, value in values.items():
+        if isinstance(value, _DeltaSnapshot):
+            rich[channel], inline[channel] = value, True
+        elif _survives_jsonb(value):
+            inline[channel] = value
+        else:
+            rich[channel] = value
+    return inline, rich
+
+
+def _survives_jsonb(value: Any) -> bool:
+    """Whether a value comes back from jsonb equal and of its own type."""
+    kind = type(value)
+    if value is None or kind is bool:
+        return True
+    if kind is str:
+        return "\x00" not in value and (value.isascii() or _is_unicode(value))
+    if kind is int:
+        return -(2**63) <= value < 2**63
+    return kind is float and math.isfinite(value)
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _annotate(error: Exception, operation: str, thread_id: str | None) -> NoReturn:
+    where = "" if thread_id is None else f" of thread {thread_id!r}"
+    error.add_note(f"in {operation}{where}")
+    raise error

@@ -1,0 +1,85 @@
+"""Fixtures: one server a session, one migrated database a session, its rows deleted per test."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+import psycopg
+import pytest
+
+from langgraph_persist.database.queries import Schemas, quote
+
+
+@pytest.fixture(scope="session")
+def server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A superuser's URL on a real server: the one named by the environment, else the embedded."""
+    if url := os.environ.get("LANGGRAPH_PERSIST_TEST_URL"):
+        yield url
+        return
+    from langgraph_persist.database.embedded import start_embedded
+
+    with start_embedded(tmp_path_factory.mktemp("server") / ".langgraph_persist") as server:
+        yield server.url
+
+
+def sibling(url: str, database: str) -> str:
+    """The same server's URL for another database."""
+    return urlunsplit(urlsplit(url)._replace(path=f"/{database}"))
+
+
+def make_database(server_url: str) -> str:
+    """A fresh empty database's URL."""
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    with psycopg.connect(server_url, autocommit=True) as conn:
+        conn.execute(f"CREATE DATABASE {quote(name)} TEMPLATE template0 ENCODING 'UTF8'".encode())
+    return sibling(server_url, name)
+
+
+def drop_database(server_url: str, url: str) -> None:
+    name = urlsplit(url).path.lstrip("/")
+    with psycopg.connect(server_url, autocommit=True) as conn:
+        conn.execute(f"DROP DATABASE IF EXISTS {quote(name)} WITH (FORCE)".encode())
+
+
+@pytest.fixture
+def database(server_url: str) -> Iterator[str]:
+    """The URL of a fresh empty database, dropped afterwards."""
+    url = make_database(server_url)
+    yield url
+    drop_database(server_url, url)
+
+
+@pytest.fixture(scope="session")
+def _migrated_database(server_url: str) -> Iterator[str]:
+    from langgraph_persist.migrate import upgrade
+
+    url = make_database(server_url)
+    upgrade(url, Schemas())
+    yield url
+    drop_database(server_url, url)
+
+
+@pytest.fixture
+def migrated(_migrated_database: str) -> Iterator[str]:
+    """The URL of the migrated database; its rows are deleted after the test."""
+    yield _migrated_database
+    with psycopg.connect(_migrated_database, autocommit=True) as conn:
+        tables = conn.execute(
+            "SELECT format('%I.%I', schemaname, tablename) FROM pg_tables"
+            " WHERE (schemaname = 'langgraph_persist' AND tablename !~ '^(schema_|alembic_)')"
+            " OR tablename IN ('checkpoints', 'checkpoint_blobs', 'checkpoint_writes')"
+        ).fetchall()
+        names = ", ".join(name for (name,) in tables)
+        conn.execute(f"TRUNCATE {names} CASCADE".encode())
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working directory with no URL in the environment."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("LANGGRAPH_PERSIST_URL", raising=False)
+    return tmp_path

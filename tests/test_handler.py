@@ -1,0 +1,535 @@
+"""What the handler records, read back from the tables."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+import pytest
+from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.messages import HumanMessage
+from langchain_core.prompts import ChatPromptTemplate
+from langchain_core.runnables import RunnableLambda
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.graph import START, StateGraph
+from langgraph.types import Command, RetryPolicy, Send
+from psycopg.rows import dict_row
+
+from langgraph_persist import Persist, PersistCallbackHandler
+from tests.graphs import (
+    Chat,
+    Steps,
+    approval_graph,
+    chain_of,
+    chat_graph,
+    fake_model,
+    fan_of,
+    step,
+    weather,
+)
+
+
+@pytest.fixture
+def persist(migrated: str) -> Iterator[Persist]:
+    with Persist(migrated) as opened:
+        yield opened
+
+
+@pytest.fixture
+def rows(migrated: str) -> Any:
+    """Runs a query in a connection of its own, so that it sees only what is committed."""
+
+    def query(sql: str, *args: Any) -> list[dict[str, Any]]:
+        with psycopg.connect(migrated, row_factory=dict_row) as conn:
+            conn.execute("SET search_path = langgraph_persist, public")
+            return conn.execute(sql.encode(), args).fetchall()
+
+    return query
+
+
+@contextmanager
+def unraised(handler: PersistCallbackHandler) -> Iterator[None]:
+    yield
+    assert not handler.failures.counts
+
+
+def run(graph: Any, mode: str, value: Any, config: Any) -> Any:
+    """The graph's result by one of its four entrances."""
+    if mode == "invoke":
+        return graph.invoke(value, config)
+    if mode == "stream":
+        return list(graph.stream(value, config))
+    if mode == "ainvoke":
+        return asyncio.run(graph.ainvoke(value, config))
+
+    async def collect() -> list[Any]:
+        return [chunk async for chunk in graph.astream(value, config)]
+
+    return asyncio.run(collect())
+
+
+MODES = ["invoke", "ainvoke", "stream", "astream"]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_sequence(persist: Persist, rows: Any, mode: str) -> None:
+    graph = persist.attach(chain_of(["a", "b", "c"]).compile(checkpointer=persist.checkpointer))
+    with unraised(persist.handler):
+        run(graph, mode, {"count": 0}, persist.config("t", user="alice", organization="acme", k=1))
+    (workflow,) = rows(
+        "SELECT w.*, u.username, o.slug FROM workflows w JOIN users u ON u.id = w.user_id"
+        " JOIN organizations o ON o.id = w.organization_id"
+    )
+    assert workflow["status"] == "completed"
+    assert workflow["turn"] == 1
+    assert workflow["input"] == {"count": 0}
+    assert workflow["result"]["count"] == 3
+    assert workflow["node_count"] == 3
+    assert workflow["metadata"]["k"] == 1
+    assert (workflow["username"], workflow["slug"]) == ("alice", "acme")
+    assert workflow["completed_at"] > workflow["started_at"]
+    (executed,) = rows("SELECT * FROM workflow_runs")
+    assert (executed["kind"], executed["status"], executed["attempt"]) == ("start", "completed", 1)
+    nodes = rows("SELECT * FROM nodes NATURAL JOIN (SELECT node_id AS id, state_data"
+                 " FROM node_states) s ORDER BY execution_order")
+    assert [n["node_name"] for n in nodes] == ["a", "b", "c"]
+    assert [n["status"] for n in nodes] == ["completed"] * 3
+    assert [n["state_data"]["count"] for n in nodes] == [1, 2, 3]
+    assert nodes[2]["state_data"]["log"] == ["a", "b", "c"]
+    assert nodes[0]["input_data"] == {"count": 0, "log": []}
+    assert nodes[0]["output_data"] == {"count": 1, "log": ["a"]}
+    assert all(n["duration_ms"] > 0 for n in nodes)
+    linked = rows(
+        "SELECT n.node_name, c.workflow_id = n.workflow_id AS ours, w.task_id IS NOT NULL AS wrote"
+        " FROM nodes n JOIN checkpoints c USING (thread_id, checkpoint_id)"
+        " LEFT JOIN LATERAL (SELECT task_id FROM checkpoint_writes w"
+        "   WHERE w.thread_id = n.thread_id AND w.task_id = n.task_id"
+        "   AND w.checkpoint_id = n.input_checkpoint_id LIMIT 1) w ON true"
+    )
+    assert len(linked) == 3
+    assert all(row["ours"] and row["wrote"] for row in linked)
+    assert workflow["id"] == executed["id"]
+    assert executed["checkpoint_id"] == nodes[2]["checkpoint_id"]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_chat_with_tool(persist: Persist, rows: Any, mode: str) -> None:
+    graph = persist.attach(chat_graph("It is sunny").compile(checkpointer=persist.checkpointer))
+    with unraised(persist.handler):
+        run(graph, mode, {"messages": [HumanMessage("Weather?")]}, persist.config("t"))
+    (generation,) = rows(
+        "SELECT g.*, n.node_name, p.messages FROM generations g"
+        " JOIN nodes n ON n.thread_id = g.thread_id AND n.id = g.node_id"
+        " JOIN generation_prompts p ON p.generation_id = g.id"
+    )
+    assert generation["node_name"] == "ask"
+    assert generation["status"] == "completed"
+    assert generation["output"] == "It is sunny"
+    assert generation["model_name"] == "fake-1"
+    assert generation["finish_reason"] == "stop"
+    assert generation["prompt_tokens"] == 7
+    assert generation["completion_tokens"] == 3
+    assert generation["latency_ms"] > 0
+    assert [m["content"] for m in generation["messages"]] == ["Weather?", "sunny in Oslo"]
+    assert generation["user_prompt"] == "sunny in Oslo"
+    (call,) = rows(
+        "SELECT t.*, n.node_name FROM tool_executions t"
+        " JOIN nodes n ON n.thread_id = t.thread_id AND n.id = t.node_id"
+    )
+    assert (call["node_name"], call["tool_name"], call["success"]) == ("look", "weather", True)
+    assert call["input_params"] == {"city": "Oslo"}
+    assert call["output_data"] == "sunny in Oslo"
+    (workflow,) = rows("SELECT * FROM workflows")
+    assert workflow["total_tokens"] == 10
+    assert workflow["generation_count"] == 1
+    assert workflow["user_input"] == "Weather?"
+    state = rows("SELECT state_data FROM node_states WHERE node_name = 'ask'")[0]["state_data"]
+    assert [m["type"] for m in state["messages"]] == ["human", "human", "ai"]
+
+
+def test_streamed_tokens_give_time_to_first_token(persist: Persist, rows: Any) -> None:
+    graph = persist.attach(chat_graph("one two three").compile(checkpointer=persist.checkpointer))
+    chunks = list(
+        graph.stream(
+            {"messages": [HumanMessage("go")]}, persist.config("t"), stream_mode="messages"
+        )
+    )
+    assert len(chunks) > 2
+    (generation,) = rows("SELECT * FROM generations")
+    assert generation["streamed"]
+    assert 0 < generation["time_to_first_token_ms"] <= generation["latency_ms"]
+    assert generation["output"] == "one two three"
+
+
+def test_parallel_nodes_share_the_state(persist: Persist, rows: Any) -> None:
+    graph = persist.attach(fan_of(["x", "y", "z"]).compile(checkpointer=persist.checkpointer))
+    graph.invoke({"count": 0}, persist.config("t"))
+    nodes = rows("SELECT node_name, checkpoint_id, state_data FROM node_states"
+                 " WHERE node_name <> 'join'")
+    assert {n["node_name"] for n in nodes} == {"x", "y", "z"}
+    assert len({n["checkpoint_id"] for n in nodes}) == 1
+    assert all(sorted(n["state_data"]["log"]) == ["x", "y", "z"] for n in nodes)
+
+
+def failing_graph() -> StateGraph[Any, Any, Any, Any]:
+    def bad(state: Steps) -> Steps:
+        raise ValueError("no luck\x00 today")
+
+    builder = chain_of(["a"])
+    builder.add_node("bad", bad)
+    builder.add_edge("a", "bad")
+    return builder
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_failure(persist: Persist, rows: Any, mode: str) -> None:
+    graph = persist.attach(failing_graph().compile(checkpointer=persist.checkpointer))
+    with pytest.raises(ValueError, match="no luck"):
+        run(graph, mode, {"count": 0}, persist.config("t"))
+    (workflow,) = rows("SELECT * FROM workflows")
+    assert workflow["status"] == "failed"
+    assert workflow["error_type"] == "ValueError"
+    assert workflow["error_message"].startswith("no luck")
+    nodes = {n["node_name"]: n for n in rows("SELECT * FROM nodes")}
+    assert nodes["a"]["status"] == "completed"
+    assert nodes["bad"]["status"] == "failed"
+    assert "in bad" in nodes["bad"]["error_traceback"]
+    assert nodes["bad"]["checkpoint_id"] is None
+    assert nodes["bad"]["input_checkpoint_id"] == nodes["a"]["checkpoint_id"]
+
+
+def test_failed_run_is_continued_by_none(persist: Persist, rows: Any) -> None:
+    broken = [True]
+
+    def shaky(state: Steps) -> Steps:
+        if broken[0]:
+            raise OSError("net down")
+        return {"log": ["shaky"]}
+
+    builder = chain_of(["a"])
+    builder.add_node("shaky", shaky)
+    builder.add_edge("a", "shaky")
+    graph = persist.attach(builder.compile(checkpointer=persist.checkpointer))
+    with pytest.raises(OSError, match="net down"):
+        graph.invoke({"count": 0}, persist.config("t"))
+    broken[0] = False
+    graph.invoke(None, persist.config("t"))
+    (workflow,) = rows("SELECT * FROM workflows")
+    assert workflow["status"] == "completed"
+    assert workflow["error_type"] is None
+    assert workflow["node_count"] == 3
+    runs = rows("SELECT * FROM workflow_runs ORDER BY attempt")
+    assert [(r["kind"], r["attempt"], r["status"]) for r in runs] == [
+        ("start", 1, "failed"),
+        ("resume", 2, "completed"),
+    ]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_interrupt_and_resume_are_one_workflow(persist: Persist, rows: Any, mode: str) -> None:
+    graph = persist.attach(approval_graph().compile(checkpointer=persist.checkpointer))
+    run(graph, mode, {"count": 0}, persist.config("t"))
+    (workflow,) = rows("SELECT * FROM workflows")
+    assert workflow["status"] == "interrupted"
+    assert [n["status"] for n in rows("SELECT status FROM nodes ORDER BY execution_order")] == [
+        "completed",
+        "interrupted",
+    ]
+    run(graph, mode, Command(resume="yes"), persist.config("t"))
+    (workflow,) = rows("SELECT * FROM workflows")
+    assert workflow["status"] == "completed"
+    assert workflow["node_count"] == 4
+    assert 0 < workflow["active_ms"] < workflow["duration_ms"]
+    runs = rows("SELECT * FROM workflow_runs ORDER BY attempt")
+    assert [(r["kind"], r["status"]) for r in runs] == [
+        ("start", "interrupted"),
+        ("resume", "completed"),
+    ]
+    asked = rows("SELECT * FROM nodes WHERE node_name = 'ask' ORDER BY started_at")
+    assert asked[0]["task_id"] == asked[1]["task_id"]
+    run(graph, mode, {"count": 0}, persist.config("t"))
+    assert [w["turn"] for w in rows("SELECT turn FROM workflows ORDER BY turn")] == [1, 2]
+
+
+def test_resume_in_another_process_continues_the_workflow(migrated: str, rows: Any) -> None:
+    for value in ({"count": 0}, Command(resume="ok")):
+        with Persist(migrated) as persist:
+            # Nothing of the first run is left in memory.
+            graph = persist.attach(approval_graph().compile(checkpointer=persist.checkpointer))
+            graph.invoke(value, persist.config("t"))
+    assert len(rows("SELECT * FROM workflows")) == 1
+    assert len(rows("SELECT * FROM workflow_runs")) == 2
+
+
+def test_static_interrupt(persist: Persist, rows: Any) -> None:
+    graph = persist.attach(
+        chain_of(["a", "b"]).compile(checkpointer=persist.checkpointer, interrupt_before=["b"])
+    )
+    graph.invoke({"count": 0}, persist.config("t"))
+    assert rows("SELECT status FROM workflows") == [{"status": "interrupted"}]
+    graph.invoke(None, persist.config("t"))
+    assert rows("SELECT status FROM workflows") == [{"status": "completed"}]
+
+
+def test_time_travel_is_a_new_workflow(persist: Persist, rows: Any) -> None:
+    graph = persist.attach(chain_of(["a", "b"]).compile(checkpointer=persist.checkpointer))
+    config = persist.config("t")
+    graph.invoke({"count": 0}, config)
+    before_b = next(s for s in graph.get_state_history(config) if s.next == ("b",))
+    graph.invoke(None, before_b.config)
+    first, second = rows("SELECT * FROM workflows ORDER BY turn")
+    assert second["replay_of"] == first["id"]
+    assert [r["kind"] for r in rows("SELECT kind FROM workflow_runs ORDER BY started_at")] == [
+        "start",
+        "replay",
+    ]
+
+
+def test_without_checkpointer(persist: Persist, rows: Any) -> None:
+    graph = persist.attach(chain_of(["a", "b"]).compile())
+    graph.invoke({"count": 0}, {"callbacks": []})
+    (workflow,) = rows("SELECT * FROM workflows")
+    assert workflow["thread_id"] == str(workflow["id"])
+    nodes = rows("SELECT * FROM nodes ORDER BY execution_order")
+    assert [(n["status"], n["state"]) for n in nodes] == [("completed", None)] * 2
+
+
+def test_with_a_foreign_checkpointer(persist: Persist, rows: Any) -> None:
+    graph = persist.attach(approval_graph().compile(checkpointer=InMemorySaver()))
+    graph.invoke({"count": 0}, persist.config("t"))
+    graph.invoke(Command(resume="yes"), persist.config("t"))
+    assert len(rows("SELECT * FROM workflows WHERE status = 'completed'")) == 1
+    assert len(rows("SELECT * FROM workflow_runs")) == 2
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_plain_runnable(persist: Persist, rows: Any, mode: str) -> None:
+    chain = ChatPromptTemplate.from_messages([("human", "{q}")]) | fake_model("fine thanks")
+    run(chain, mode, {"q": "How?"}, {"callbacks": [persist.handler]})
+    (workflow,) = rows("SELECT * FROM workflows")
+    assert (workflow["status"], workflow["name"]) == ("completed", "RunnableSequence")
+    (generation,) = rows("SELECT * FROM generations")
+    assert generation["output"] == "fine thanks"
+    assert generation["node_id"] is None
+
+
+def test_bare_model_and_bare_tool(persist: Persist, rows: Any) -> None:
+    config: Any = {"callbacks": [persist.handler]}
+    fake_model("hello there").invoke("hi", config)
+    weather.invoke({"city": "Rome"}, config)
+    assert len(rows("SELECT * FROM workflows WHERE status = 'completed'")) == 2
+    (generation,) = rows("SELECT * FROM generations")
+    assert generation["id"] == generation["run_id"] == generation["workflow_id"]
+    (call,) = rows("SELECT * FROM tool_executions")
+    assert call["input_params"] == {"city": "Rome"}
+
+
+def test_subgraph_nodes_have_their_parent(persist: Persist, rows: Any) -> None:
+    inner = chain_of(["in1", "in2"]).compile()
+    builder = chain_of(["a"])
+    builder.add_node("sub", inner)
+    builder.add_edge("a", "sub")
+    graph = persist.attach(builder.compile(checkpointer=persist.checkpointer))
+    graph.invoke({"count": 0}, persist.config("t"))
+    nodes = {n["node_name"]: n for n in rows("SELECT * FROM nodes")}
+    assert nodes["sub"]["node_type"] == "subgraph"
+    assert nodes["in1"]["parent_node_id"] == nodes["sub"]["id"]
+    assert nodes["in2"]["checkpoint_ns"].startswith("sub:")
+    assert all(n["status"] == "completed" for n in nodes.values())
+    stored = {c["checkpoint_id"] for c in rows("SELECT checkpoint_id FROM checkpoints")}
+    assert {n["checkpoint_id"] for n in nodes.values()} <= stored
+
+
+@pytest.mark.parametrize("durability", ["sync", "async", "exit"])
+def test_durabilities(persist: Persist, rows: Any, durability: Any) -> None:
+    inner = chain_of(["in1"]).compile()
+    builder = chain_of(["a", "b"])
+    builder.add_node("sub", inner)
+    builder.add_edge("b", "sub")
+    graph = persist.attach(builder.compile(checkpointer=persist.checkpointer))
+    graph.invoke({"count": 0}, persist.config("t"), durability=durability)
+    nodes = rows("SELECT * FROM nodes")
+    assert {n["node_name"] for n in nodes} == {"a", "b", "sub", "in1"}
+    stored = {c["checkpoint_id"] for c in rows("SELECT checkpoint_id FROM checkpoints")}
+    assert all(n["status"] == "completed" and n["checkpoint_id"] in stored for n in nodes)
+
+
+def test_retries_are_attempts_of_one_task(persist: Persist, rows: Any) -> None:
+    tries = []
+
+    def shaky(state: Steps) -> Steps:
+        tries.append(1)
+        if len(tries) < 3:
+            raise ConnectionError("again")
+        return {"count": 1}
+
+    builder = StateGraph(Steps)
+    builder.add_node(
+        "shaky", shaky, retry_policy=RetryPolicy(initial_interval=0.001, jitter=False)
+    )
+    builder.add_edge(START, "shaky")
+    graph = persist.attach(builder.compile(checkpointer=persist.checkpointer))
+    graph.invoke({"count": 0}, persist.config("t"))
+    nodes = rows("SELECT * FROM nodes ORDER BY attempt")
+    assert [(n["attempt"], n["status"]) for n in nodes] == [
+        (1, "failed"),
+        (2, "failed"),
+        (3, "completed"),
+    ]
+    assert len({n["task_id"] for n in nodes}) == 1
+
+
+def test_send_keeps_each_tasks_own_input(persist: Persist, rows: Any) -> None:
+    builder = StateGraph(Steps)
+    builder.add_node("work", lambda arg: {"log": [str(arg["count"])]})
+    builder.add_conditional_edges(
+        START, lambda state: [Send("work", {"count": i}) for i in range(4)], ["work"]
+    )
+    graph = persist.attach(builder.compile(checkpointer=persist.checkpointer))
+    graph.invoke({"count": 0}, persist.config("t"))
+    nodes = rows("SELECT * FROM nodes")
+    assert sorted(n["input_data"]["count"] for n in nodes) == [0, 1, 2, 3]
+
+
+async def test_cancelled_run_leaves_nothing_running(persist: Persist, rows: Any) -> None:
+    started = asyncio.Event()
+
+    async def slow(state: Steps) -> Steps:
+        started.set()
+        await asyncio.sleep(30)
+        return {}
+
+    builder = chain_of(["a"])
+    builder.add_node("slow", slow)
+    builder.add_edge("a", "slow")
+    graph = persist.attach(builder.compile(checkpointer=persist.checkpointer))
+    task = asyncio.create_task(graph.ainvoke({"count": 0}, persist.config("t")))
+    await started.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await asyncio.to_thread(persist.flush)
+    assert rows("SELECT status FROM workflows") == [{"status": "cancelled"}]
+    assert {n["status"] for n in rows("SELECT status FROM nodes")} == {"completed", "cancelled"}
+
+
+def test_generator_closed_early_is_cancelled(persist: Persist, rows: Any) -> None:
+    graph = persist.attach(
+        chain_of(["a", "b", "c"]).compile(checkpointer=persist.checkpointer)
+    )
+    stream = graph.stream({"count": 0}, persist.config("t"))
+    next(stream)
+    stream.close()
+    assert rows("SELECT status FROM workflows") == [{"status": "cancelled"}]
+
+
+def test_turns_count_under_concurrency(persist: Persist, rows: Any) -> None:
+    graph = persist.attach(RunnableLambda(lambda x: x))
+    graph.batch(list(range(20)), [persist.config("t", user="bob")] * 20)
+    turns = [w["turn"] for w in rows("SELECT turn FROM workflows ORDER BY turn")]
+    assert turns == list(range(1, 21))
+    assert rows("SELECT turns FROM sessions") == [{"turns": 20}]
+    assert len(rows("SELECT * FROM users")) == 1
+
+
+def test_attached_twice_records_once(persist: Persist, rows: Any) -> None:
+    graph = persist.attach(chain_of(["a"]).compile(checkpointer=persist.checkpointer))
+    graph.invoke({"count": 0}, {**persist.config("t"), "callbacks": [persist.handler]})
+    assert len(rows("SELECT * FROM workflows")) == 1
+    assert len(rows("SELECT * FROM nodes")) == 1
+
+
+def test_inputs_are_recorded_as_they_were(persist: Persist, rows: Any) -> None:
+    def mutate(state: Steps) -> Steps:
+        state["log"].append("changed behind the back")
+        return {"count": 1}
+
+    builder = StateGraph(Steps)
+    builder.add_node("mutate", mutate)
+    builder.add_edge(START, "mutate")
+    graph = persist.attach(builder.compile(checkpointer=persist.checkpointer))
+    graph.invoke({"count": 0, "log": ["as given"]}, persist.config("t"))
+    (node,) = rows("SELECT * FROM nodes")
+    assert node["input_data"]["log"] == ["as given"]
+
+
+def test_odd_values_are_recorded(persist: Persist, rows: Any) -> None:
+    graph = persist.attach(chain_of(["a"]).compile(checkpointer=persist.checkpointer))
+    odd = "nul \x00 inside"
+    graph.invoke(
+        {"count": 1, "note": odd, "log": [odd]},
+        persist.config("t", user="o\x00dd", tag="\x00"),
+    )
+    (workflow,) = rows("SELECT * FROM workflows")
+    assert workflow["input"]["note"] == "nul \ufffd inside"
+    state = graph.get_state(persist.config("t")).values
+    assert state["note"] == odd
+    assert state["log"] == [odd, "a"]
+
+
+def test_a_broken_value_never_reaches_the_graph(
+    persist: Persist, rows: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*args: Any, **kwargs: Any) -> Any:
+        raise RuntimeError("a defect of ours")
+
+    monkeypatch.setattr("langgraph_persist.handler.callbacks.tool_start", broken)
+    graph = persist.attach(chat_graph("fine").compile(checkpointer=persist.checkpointer))
+    result = graph.invoke({"messages": [HumanMessage("hi")]}, persist.config("t"))
+    assert result["messages"][-1].content == "fine"
+    assert persist.handler.failures.counts == {"on_tool_start: RuntimeError": 1}
+    assert rows("SELECT status FROM workflows") == [{"status": "completed"}]
+
+
+def test_behaviour_is_the_same_without_the_handler(persist: Persist) -> None:
+    def outcome(graph: Any, config: Any) -> Any:
+        return json.dumps(list(graph.stream({"count": 0}, config, stream_mode="updates")))
+
+    builder = chain_of(["a", "b"])
+    bare = builder.compile(checkpointer=InMemorySaver())
+    recorded = persist.attach(builder.compile(checkpointer=persist.checkpointer))
+    assert outcome(bare, persist.config("t")) == outcome(recorded, persist.config("t"))
+
+
+def test_other_handlers_still_hear(persist: Persist) -> None:
+    class Counting(BaseCallbackHandler):
+        ends = 0
+
+        def on_chain_end(self, *args: Any, **kwargs: Any) -> None:
+            self.ends += 1
+
+    counting = Counting()
+    graph = persist.attach(chain_of(["a"]).compile(checkpointer=persist.checkpointer))
+    graph.invoke({"count": 0}, {**persist.config("t"), "callbacks": [counting]})
+    assert counting.ends >= 2
+
+
+def test_child_graph_with_a_thread_of_its_own(persist: Persist, rows: Any) -> None:
+    child = chain_of(["c1"]).compile(checkpointer=persist.checkpointer)
+
+    def call(state: Steps) -> Steps:
+        child.invoke({"count": 0}, {"configurable": {"thread_id": "child"}})
+        return {"count": 1}
+
+    builder = StateGraph(Steps)
+    builder.add_node("call", call)
+    builder.add_edge(START, "call")
+    graph = persist.attach(builder.compile(checkpointer=persist.checkpointer))
+    graph.invoke({"count": 0}, persist.config("parent"))
+    assert {n["node_name"]: n["status"] for n in rows("SELECT * FROM nodes")} == {
+        "call": "completed",
+        "c1": "completed",
+    }
+    assert len(rows("SELECT * FROM workflows")) == 1
+    assert rows("SELECT count(*) AS n FROM checkpoints WHERE thread_id = 'child'")[0]["n"] == 3
+
+
+def test_error_needs_a_target() -> None:
+    with pytest.raises(TypeError, match="needs a URL"):
+        PersistCallbackHandler()
+
+
