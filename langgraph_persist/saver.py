@@ -34,7 +34,7 @@ from psycopg.rows import DictRow, dict_row
 from langgraph_persist.database.connection import Target
 from langgraph_persist.database.queries import Schemas, queries
 from langgraph_persist.errors import ConfigurationError, PersistError
-from langgraph_persist.extract import state_entry, to_json
+from langgraph_persist.extract import clean_text, state_entry, to_json
 from langgraph_persist.journal import Graph, Journal, Run, Unit, release, share
 from langgraph_persist.journal.unit import Blob, Fields, Rows, Write
 
@@ -234,13 +234,13 @@ class PersistSaver(PostgresSaver):
             version = str(versions.get(channel))
             last = known.entries.get((ns, channel))
             if last is not None and last[0] == version:
-                state[channel] = last[1]
+                state[clean_text(channel)] = last[1]
                 continue
             if isinstance(value, _DeltaSnapshot):
                 value = value.value
             entry, new = state_entry(value, known)
             known.entries[ns, channel] = (version, entry)
-            state[channel] = entry
+            state[clean_text(channel)] = entry
             rows += new
         return orjson.Fragment(orjson.dumps(state)), rows
 
@@ -283,7 +283,7 @@ class PersistSaver(PostgresSaver):
             args.append(checkpoint_id)
         else:
             where += " ORDER BY c.checkpoint_id DESC LIMIT 1"
-        rows = self._read("get_tuple", thread_id, lambda conn: self._select(conn, where, args))
+        rows = self._select("get_tuple", thread_id, where, args)
         self._announce(thread_id, ns, rows[0] if rows else None)
         return self._load_checkpoint_tuple(rows[0]) if rows else None
 
@@ -310,7 +310,7 @@ class PersistSaver(PostgresSaver):
         if limit is not None:
             where += " LIMIT %s"
             args = [*args, int(limit)]
-        for row in self._read("list", thread_id, lambda conn: self._select(conn, where, args)):
+        for row in self._select("list", thread_id, where, args):
             yield self._load_checkpoint_tuple(row)
 
     async def alist(
@@ -360,18 +360,24 @@ class PersistSaver(PostgresSaver):
         except (psycopg.Error, PersistError) as error:
             _annotate(error, operation, thread_id)
 
-    def _select(self, conn: Connection[Any], where: str, args: Sequence[Any]) -> list[DictRow]:
+    def _select(
+        self, operation: str, thread_id: str | None, where: str, args: Sequence[Any]
+    ) -> list[DictRow]:
         sql = queries("checkpoints", self.schemas)
-        with conn.cursor(binary=True, row_factory=dict_row) as cur:
-            rows = cur.execute((sql["select_checkpoints"] + " " + where).encode(), args).fetchall()
-            old = [r for r in rows if r["checkpoint"]["v"] < 4 and r["parent_checkpoint_id"]]
-            if old:
-                self._add_pending_sends(cur, old)
-        return rows
+        query = f"{sql['select_checkpoints']} {where}".encode()
 
-    def _add_pending_sends(self, cur: Cursor[DictRow], old: list[DictRow]) -> None:
+        def work(conn: Connection[Any]) -> list[DictRow]:
+            with conn.cursor(binary=True, row_factory=dict_row) as cur:
+                rows = cur.execute(query, args).fetchall()
+                old = [r for r in rows if r["checkpoint"]["v"] < 4 and r["parent_checkpoint_id"]]
+                if old:
+                    self._add_pending_sends(cur, sql["select_pending_sends"].encode(), old)
+            return rows
+
+        return self._read(operation, thread_id, work)
+
+    def _add_pending_sends(self, cur: Cursor[DictRow], sql: bytes, old: list[DictRow]) -> None:
         """Give checkpoints before version 4 the sends that their parents hold."""
-        sql = queries("checkpoints", self.schemas)["select_pending_sends"].encode()
         by_thread: dict[str, list[DictRow]] = defaultdict(list)
         for row in old:
             by_thread[row["thread_id"]].append(row)
@@ -412,6 +418,36 @@ class PersistSaver(PostgresSaver):
     async def adelete_thread(self, thread_id: str) -> None:
         """Like :meth:`delete_thread`, on a thread of its own."""
         await self._in_executor(self.delete_thread, thread_id)
+
+    def copy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
+        """Copy all checkpoints, values and writes to another thread, in one transaction."""
+        self._settle(source_thread_id)
+        threads = {"source": source_thread_id, "target": target_thread_id}
+        self._transact(["copy_checkpoints", "copy_blobs", "copy_writes"], threads)
+
+    async def acopy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
+        """Like :meth:`copy_thread`, on a thread of its own."""
+        await self._in_executor(self.copy_thread, source_thread_id, target_thread_id)
+
+    def delete_for_runs(self, run_ids: Sequence[str]) -> None:
+        """Delete the checkpoints, with their writes, whose metadata has one of these run ids."""
+        self.journal.flush()
+        self._transact(["delete_runs"], {"run_ids": [*map(str, run_ids)]})
+
+    async def adelete_for_runs(self, run_ids: Sequence[str]) -> None:
+        """Like :meth:`delete_for_runs`, on a thread of its own."""
+        await self._in_executor(self.delete_for_runs, run_ids)
+
+    def _transact(self, names: Sequence[str], params: Mapping[str, Any]) -> None:
+        """Run named statements in one transaction."""
+        sql = queries("checkpoints", self.schemas)
+
+        def work(conn: Connection[Any]) -> None:
+            with conn.transaction():
+                for name in names:
+                    conn.execute(sql[name].encode(), params)
+
+        self._read(", ".join(names), None, work)
 
     def prune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> None:
         """Keep only the latest checkpoint of each namespace, or nothing (``"delete"``)."""
@@ -475,7 +511,8 @@ def _survives_jsonb(value: Any) -> bool:
         return "\x00" not in value and (value.isascii() or _is_unicode(value))
     if kind is int:
         return -(2**63) <= value < 2**63
-    return kind is float and math.isfinite(value)
+    # jsonb's numbers are decimal: a float without a fraction in sight comes back as an int.
+    return kind is float and abs(value) < 1e15 and (value != 0 or math.copysign(1, value) > 0)
 
 
 def _is_unicode(text: str) -> bool:
@@ -489,4 +526,6 @@ def _is_unicode(text: str) -> bool:
 def _annotate(error: Exception, operation: str, thread_id: str | None) -> NoReturn:
     where = "" if thread_id is None else f" of thread {thread_id!r}"
     error.add_note(f"in {operation}{where}")
+    if isinstance(error, (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn)):
+        error.add_note("the tables are missing or outdated: call setup() once, or use Persist")
     raise error

@@ -14,6 +14,19 @@ import pytest
 from langgraph_persist.database.queries import Schemas, quote
 
 
+# What a test may fill; the rest goes with its session.
+ROWS = [
+    "langgraph_persist.sessions",
+    "langgraph_persist.tools",
+    "langgraph_persist.usage_metrics",
+    "langgraph_persist.users",
+    "langgraph_persist.organizations",
+    "public.checkpoints",
+    "public.checkpoint_blobs",
+    "public.checkpoint_writes",
+]
+
+
 @pytest.fixture(scope="session")
 def server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A superuser's URL on a real server: the one named by the environment, else the embedded."""
@@ -67,14 +80,9 @@ def _migrated_database(server_url: str) -> Iterator[str]:
 def migrated(_migrated_database: str) -> Iterator[str]:
     """The URL of the migrated database; its rows are deleted after the test."""
     yield _migrated_database
-    with psycopg.connect(_migrated_database, autocommit=True) as conn:
-        tables = conn.execute(
-            "SELECT format('%I.%I', schemaname, tablename) FROM pg_tables"
-            " WHERE (schemaname = 'langgraph_persist' AND tablename !~ '^(schema_|alembic_)')"
-            " OR tablename IN ('checkpoints', 'checkpoint_blobs', 'checkpoint_writes')"
-        ).fetchall()
-        names = ", ".join(name for (name,) in tables)
-        conn.execute(f"TRUNCATE {names} CASCADE".encode())
+    with psycopg.connect(_migrated_database, autocommit=True) as conn, conn.transaction():
+        for table in ROWS:
+            conn.execute(f"DELETE FROM {table}".encode())
 
 
 @pytest.fixture

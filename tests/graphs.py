@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import time
 from typing import Annotated, Any, TypedDict
 
 from langchain_core.language_models.fake_chat_models import GenericFakeChatModel
@@ -21,20 +22,21 @@ class Steps(TypedDict, total=False):
     note: str
 
 
-def step(name: str) -> Any:
-    """A node that counts and logs itself."""
+def step(name: str, seconds: float = 0) -> Any:
+    """A node that counts and logs itself, taking its time if told so."""
 
     def node(state: Steps) -> Steps:
+        time.sleep(seconds)
         return {"count": state.get("count", 0) + 1, "log": [name]}
 
     return node
 
 
-def chain_of(names: list[str]) -> StateGraph[Any, Any, Any, Any]:
+def chain_of(names: list[str], seconds: float = 0) -> StateGraph[Any, Any, Any, Any]:
     """Nodes one after the other."""
     builder = StateGraph(Steps)
     for name in names:
-        builder.add_node(name, step(name))
+        builder.add_node(name, step(name, seconds))
     for before, after in zip([START, *names], [*names, END], strict=True):
         builder.add_edge(before, after)
     return builder

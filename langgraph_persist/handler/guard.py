@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import sys
 from collections import Counter
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
@@ -41,6 +42,9 @@ def guarded(event: F) -> F:
         try:
             return event(self, *args, **kwargs)
         except JournalClosed:
+            # A generator left open is closed at the very end, when nothing can be written.
+            if sys.is_finalizing():
+                return None
             raise
         except DurabilityError:
             return None

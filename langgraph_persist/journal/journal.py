@@ -63,7 +63,6 @@ class Journal:
         self._max_rows, self._max_bytes, self._linger = max_rows, max_bytes, linger
         self.closed = False
         self.users = 0
-        self._writing = threading.Lock()
         self._connection: Connection[Any] | None = None
         self._reset()
         _journals.add(self)
@@ -280,12 +279,12 @@ class Journal:
             return None
 
     def _commit(self, group: Group) -> None:
-        with self._writing:
-            if isinstance(self.database.target, str):
-                write_group(self._own_connection(), group, self.schemas)
-            else:
-                with self.database.connection() as conn:
-                    write_group(conn, group, self.schemas)
+        schemas = self.schemas
+        if isinstance(self.database.target, str):
+            write_group(self._own_connection(), group, schemas)
+        else:
+            with self.database.connection() as conn:
+                write_group(conn, group, schemas)
 
     def _own_connection(self) -> Connection[Any]:
         if self._connection is None or self._connection.closed:
@@ -306,7 +305,6 @@ class Journal:
 
     def after_fork(self) -> None:
         """In a forked child: what is queued is the parent's to write; start with nothing."""
-        self._writing = threading.Lock()
         _inherited.append(self._connection)
         self._connection = None
         self.runs.clear()
@@ -338,8 +336,8 @@ def _durability_error(thread_id: str, cause: BaseException) -> DurabilityError:
         "Nothing after its last checkpoint is kept; invoke it again to resume from there"
     )
     error.__cause__ = cause
-    if isinstance(cause, psycopg.Error) and cause.sqlstate:
-        error.add_note(f"SQLSTATE {cause.sqlstate}")
+    if isinstance(cause, (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn)):
+        error.add_note("the tables are missing or outdated: call setup() once, or use Persist")
     return error
 
 

@@ -95,3 +95,40 @@ FROM {{checkpoint_schema}}.checkpoint_writes
 WHERE thread_id = %(thread_id)s AND checkpoint_id = ANY(%(checkpoint_ids)s)
     AND channel = '__pregel_tasks'
 GROUP BY checkpoint_id
+
+-- copy_checkpoints --
+-- Copies a thread's checkpoints to another thread; what is there stays.
+INSERT INTO {{checkpoint_schema}}.checkpoints (
+    thread_id, checkpoint_ns, checkpoint_id, parent_checkpoint_id, type, checkpoint, metadata
+)
+SELECT %(target)s, checkpoint_ns, checkpoint_id, parent_checkpoint_id, type, checkpoint, metadata
+FROM {{checkpoint_schema}}.checkpoints WHERE thread_id = %(source)s
+ON CONFLICT (thread_id, checkpoint_ns, checkpoint_id) DO NOTHING
+
+-- copy_blobs --
+-- Copies a thread's channel values to another thread.
+INSERT INTO {{checkpoint_schema}}.checkpoint_blobs (
+    thread_id, checkpoint_ns, channel, version, type, blob
+)
+SELECT %(target)s, checkpoint_ns, channel, version, type, blob
+FROM {{checkpoint_schema}}.checkpoint_blobs WHERE thread_id = %(source)s
+ON CONFLICT (thread_id, checkpoint_ns, channel, version) DO NOTHING
+
+-- copy_writes --
+-- Copies what a thread's tasks wrote to another thread.
+INSERT INTO {{checkpoint_schema}}.checkpoint_writes (
+    thread_id, checkpoint_ns, checkpoint_id, task_id, task_path, idx, channel, type, blob
+)
+SELECT %(target)s, checkpoint_ns, checkpoint_id, task_id, task_path, idx, channel, type, blob
+FROM {{checkpoint_schema}}.checkpoint_writes WHERE thread_id = %(source)s
+ON CONFLICT (thread_id, checkpoint_ns, checkpoint_id, task_id, idx) DO NOTHING
+
+-- delete_runs --
+-- Deletes the checkpoints of runs (by the run_id in their metadata) with their writes.
+WITH gone AS (
+    DELETE FROM {{checkpoint_schema}}.checkpoints WHERE metadata ->> 'run_id' = ANY(%(run_ids)s)
+    RETURNING thread_id, checkpoint_ns, checkpoint_id
+)
+DELETE FROM {{checkpoint_schema}}.checkpoint_writes AS w USING gone AS g
+WHERE w.thread_id = g.thread_id AND w.checkpoint_ns = g.checkpoint_ns
+    AND w.checkpoint_id = g.checkpoint_id

@@ -1,0 +1,128 @@
+"""Killed processes, forks and sudden exits: nothing acknowledged is lost, nothing is half there."""
+
+from __future__ import annotations
+
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg.rows import dict_row
+
+from langgraph_persist import Persist
+from tests.graphs import chain_of
+
+ROOT = Path(__file__).parent.parent
+NODES = ["a", "b", "c", "d", "e"]
+
+
+def worker(*arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "tests._crash_worker", *arguments],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def query(url: str, sql: str) -> list[dict[str, Any]]:
+    with psycopg.connect(url, row_factory=dict_row) as conn:
+        conn.execute("SET search_path = langgraph_persist, public")
+        return conn.execute(sql.encode()).fetchall()
+
+
+def wait_for_queries_to_end(url: str) -> None:
+    """A killed client's last transaction may still be committing."""
+    for _ in range(200):
+        others = query(
+            url,
+            "SELECT 1 FROM pg_stat_activity WHERE datname = current_database()"
+            " AND pid <> pg_backend_pid() AND backend_type = 'client backend'",
+        )
+        if not others:
+            return
+        time.sleep(0.05)
+    raise AssertionError("the killed process's connections are still open")
+
+
+def check_record_and_checkpoints_agree(url: str) -> None:
+    orphans = query(
+        url,
+        "SELECT n.* FROM nodes n LEFT JOIN checkpoints c USING (thread_id, checkpoint_id)"
+        " WHERE n.status = 'completed' AND c.checkpoint_id IS NULL",
+    )
+    assert orphans == []
+    unrecorded = query(
+        url,
+        "SELECT c.thread_id, c.metadata FROM checkpoints c WHERE (c.metadata ->> 'step')::int > 0"
+        " AND NOT EXISTS (SELECT FROM nodes n WHERE n.thread_id = c.thread_id"
+        " AND n.checkpoint_id = c.checkpoint_id AND n.status = 'completed')",
+    )
+    assert unrecorded == []
+    gaps = query(
+        url,
+        "SELECT c.* FROM checkpoints c LEFT JOIN checkpoints p ON p.thread_id = c.thread_id"
+        " AND p.checkpoint_id = c.parent_checkpoint_id"
+        " WHERE c.parent_checkpoint_id IS NOT NULL AND p.checkpoint_id IS NULL",
+    )
+    assert gaps == []
+
+
+@pytest.mark.parametrize("round_", range(3))
+def test_sigkill_amid_200_runs(database: str, round_: int) -> None:
+    Persist(database).open().close()
+    process = worker("many", database, "200", "8")
+    assert process.stdout is not None
+    returned = {process.stdout.readline().strip() for _ in range(random.randint(5, 60))}
+    process.send_signal(signal.SIGKILL)
+    returned |= {line.strip() for line in process.stdout if line.endswith("\n")}
+    process.communicate()
+    wait_for_queries_to_end(database)
+
+    check_record_and_checkpoints_agree(database)
+    done = query(database, "SELECT thread_id FROM workflows WHERE status = 'completed'")
+    assert returned <= {row["thread_id"] for row in done}
+    threads = {row["thread_id"] for row in query(database, "SELECT thread_id FROM checkpoints")}
+    assert len(returned) <= len(threads) < 200
+    with Persist(database) as persist:
+        graph = persist.attach(chain_of(NODES).compile(checkpointer=persist.checkpointer))
+        for thread_id in sorted(threads):
+            state = graph.get_state(persist.config(thread_id))
+            assert state.values["log"] == NODES[: len(state.values["log"])]
+            if state.next:
+                assert graph.invoke(None, persist.config(thread_id))["log"] == NODES
+    check_record_and_checkpoints_agree(database)
+
+
+@pytest.mark.parametrize(
+    ("how", "code"), [("return", 0), ("os._exit", 0), ("queued", 0), ("raise", 3)]
+)
+def test_exit_without_close_loses_nothing(database: str, how: str, code: int) -> None:
+    Persist(database).open().close()
+    process = worker("finish", database, how)
+    _, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (code, "")
+    done = query(database, "SELECT status, node_count FROM workflows WHERE thread_id = 'done'")
+    assert done == [{"status": "completed", "node_count": 5}]
+    check_record_and_checkpoints_agree(database)
+    if how == "queued":
+        assert query(database, "SELECT 1 FROM checkpoints WHERE thread_id = 'open'")
+
+
+@pytest.mark.parametrize("when", ["idle", "busy"])
+def test_fork_after_first_use(database: str, when: str) -> None:
+    Persist(database).open().close()
+    process = worker("fork", database, when)
+    output, errors = process.communicate(timeout=120)
+    assert (process.returncode, errors) == (0, "")
+    returned = set(output.split())
+    assert {f"{who}-{n}" for who in ("parent", "child") for n in range(5)} <= returned
+    done = query(database, "SELECT thread_id FROM workflows WHERE status = 'completed'")
+    assert returned <= {row["thread_id"] for row in done}
+    check_record_and_checkpoints_agree(database)
