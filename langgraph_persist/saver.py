@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
-from typing import Any, NoReturn, TypeVar, cast
+from typing import Any, NoReturn, TypeAlias, TypeVar, cast
 from uuid import UUID
 
 import orjson
@@ -39,6 +39,7 @@ from langgraph_persist.journal import Graph, Journal, Run, Unit, release, share
 from langgraph_persist.journal.unit import Blob, Fields, Rows, Write
 
 T = TypeVar("T")
+DictRows: TypeAlias = "list[DictRow]"
 
 _INTERNAL_CHANNELS = ("__", "branch:")
 
@@ -362,11 +363,11 @@ class PersistSaver(PostgresSaver):
 
     def _select(
         self, operation: str, thread_id: str | None, where: str, args: Sequence[Any]
-    ) -> list[DictRow]:
+    ) -> DictRows:
         sql = queries("checkpoints", self.schemas)
         query = f"{sql['select_checkpoints']} {where}".encode()
 
-        def work(conn: Connection[Any]) -> list[DictRow]:
+        def work(conn: Connection[Any]) -> DictRows:
             with conn.cursor(binary=True, row_factory=dict_row) as cur:
                 rows = cur.execute(query, args).fetchall()
                 old = [r for r in rows if r["checkpoint"]["v"] < 4 and r["parent_checkpoint_id"]]
@@ -376,9 +377,9 @@ class PersistSaver(PostgresSaver):
 
         return self._read(operation, thread_id, work)
 
-    def _add_pending_sends(self, cur: Cursor[DictRow], sql: bytes, old: list[DictRow]) -> None:
+    def _add_pending_sends(self, cur: Cursor[DictRow], sql: bytes, old: DictRows) -> None:
         """Give checkpoints before version 4 the sends that their parents hold."""
-        by_thread: dict[str, list[DictRow]] = defaultdict(list)
+        by_thread: dict[str, DictRows] = defaultdict(list)
         for row in old:
             by_thread[row["thread_id"]].append(row)
         for thread_id, rows in by_thread.items():
@@ -512,7 +513,7 @@ def _survives_jsonb(value: Any) -> bool:
     if kind is int:
         return -(2**63) <= value < 2**63
     # jsonb's numbers are decimal: a float without a fraction in sight comes back as an int.
-    return kind is float and abs(value) < 1e15 and (value != 0 or math.copysign(1, value) > 0)
+    return bool(kind is float and abs(value) < 1e15 and (value or math.copysign(1, value) > 0))
 
 
 def _is_unicode(text: str) -> bool:

@@ -21,14 +21,12 @@ from psycopg.rows import dict_row
 
 from langgraph_persist import Persist, PersistCallbackHandler
 from tests.graphs import (
-    Chat,
     Steps,
     approval_graph,
     chain_of,
     chat_graph,
     fake_model,
     fan_of,
-    step,
     weather,
 )
 
@@ -94,8 +92,10 @@ def test_sequence(persist: Persist, rows: Any, mode: str) -> None:
     assert workflow["completed_at"] > workflow["started_at"]
     (executed,) = rows("SELECT * FROM workflow_runs")
     assert (executed["kind"], executed["status"], executed["attempt"]) == ("start", "completed", 1)
-    nodes = rows("SELECT * FROM nodes NATURAL JOIN (SELECT node_id AS id, state_data"
-                 " FROM node_states) s ORDER BY execution_order")
+    nodes = rows(
+        "SELECT * FROM nodes NATURAL JOIN (SELECT node_id AS id, state_data"
+        " FROM node_states) s ORDER BY execution_order"
+    )
     assert [n["node_name"] for n in nodes] == ["a", "b", "c"]
     assert [n["status"] for n in nodes] == ["completed"] * 3
     assert [n["state_data"]["count"] for n in nodes] == [1, 2, 3]
@@ -168,8 +168,9 @@ def test_streamed_tokens_give_time_to_first_token(persist: Persist, rows: Any) -
 def test_parallel_nodes_share_the_state(persist: Persist, rows: Any) -> None:
     graph = persist.attach(fan_of(["x", "y", "z"]).compile(checkpointer=persist.checkpointer))
     graph.invoke({"count": 0}, persist.config("t"))
-    nodes = rows("SELECT node_name, checkpoint_id, state_data FROM node_states"
-                 " WHERE node_name <> 'join'")
+    nodes = rows(
+        "SELECT node_name, checkpoint_id, state_data FROM node_states WHERE node_name <> 'join'"
+    )
     assert {n["node_name"] for n in nodes} == {"x", "y", "z"}
     assert len({n["checkpoint_id"] for n in nodes}) == 1
     assert all(sorted(n["state_data"]["log"]) == ["x", "y", "z"] for n in nodes)
@@ -256,7 +257,8 @@ def test_interrupt_and_resume_are_one_workflow(persist: Persist, rows: Any, mode
 
 
 def test_resume_in_another_process_continues_the_workflow(migrated: str, rows: Any) -> None:
-    for value in ({"count": 0}, Command(resume="ok")):
+    inputs: list[Any] = [{"count": 0}, Command(resume="ok")]
+    for value in inputs:
         with Persist(migrated) as persist:
             # Nothing of the first run is left in memory.
             graph = persist.attach(approval_graph().compile(checkpointer=persist.checkpointer))
@@ -368,9 +370,7 @@ def test_retries_are_attempts_of_one_task(persist: Persist, rows: Any) -> None:
         return {"count": 1}
 
     builder = StateGraph(Steps)
-    builder.add_node(
-        "shaky", shaky, retry_policy=RetryPolicy(initial_interval=0.001, jitter=False)
-    )
+    builder.add_node("shaky", shaky, retry_policy=RetryPolicy(initial_interval=0.001, jitter=False))
     builder.add_edge(START, "shaky")
     graph = persist.attach(builder.compile(checkpointer=persist.checkpointer))
     graph.invoke({"count": 0}, persist.config("t"))
@@ -418,10 +418,8 @@ async def test_cancelled_run_leaves_nothing_running(persist: Persist, rows: Any)
 
 
 def test_generator_closed_early_is_cancelled(persist: Persist, rows: Any) -> None:
-    graph = persist.attach(
-        chain_of(["a", "b", "c"]).compile(checkpointer=persist.checkpointer)
-    )
-    stream = graph.stream({"count": 0}, persist.config("t"))
+    graph = persist.attach(chain_of(["a", "b", "c"]).compile(checkpointer=persist.checkpointer))
+    stream: Any = graph.stream({"count": 0}, persist.config("t"))
     next(stream)
     stream.close()
     assert rows("SELECT status FROM workflows") == [{"status": "cancelled"}]
@@ -531,5 +529,3 @@ def test_child_graph_with_a_thread_of_its_own(persist: Persist, rows: Any) -> No
 def test_error_needs_a_target() -> None:
     with pytest.raises(TypeError, match="needs a URL"):
         PersistCallbackHandler()
-
-

@@ -94,7 +94,7 @@ def display(params: dict[str, Any]) -> str:
 
 def connection_error(error: psycopg.OperationalError, params: dict[str, Any]) -> Exception:
     """The error of this package that says what to do about a failed connection."""
-    text, where = str(error).strip(), display(params)
+    text, where = " ".join(str(error).split()).rstrip("?."), display(params)
     if _AUTHENTICATION.search(text):
         return AuthenticationFailed(
             f"PostgreSQL at {where} refused the login: {text}. Correct user and password in the URL"
@@ -276,7 +276,8 @@ class Database:
         if conn.info.server_version < OLDEST_SERVER:
             raise ServerTooOld(
                 f"the server at {display(self.params)} is PostgreSQL "
-                f"{conn.info.server_version // 10000}; langgraph-persist needs 14 or newer"
+                f"{conn.info.server_version // 10000}; langgraph-persist needs "
+                f"{OLDEST_SERVER // 10000} or newer"
             )
         if self._direct is None:
             row = conn.execute("SELECT pg_catalog.pg_backend_pid()").fetchone()

@@ -225,7 +225,7 @@ class Journal:
         self._forget(units, failures)
         for unit in units:
             cause = failures.get(unit.thread_id)
-            self.committed_units += cause is None
+            self.committed_units += cause is None and unit.count > 0
             if unit.done is not None and cause is None:
                 unit.done.set_result(None)
             elif unit.done is not None and cause is not None:

@@ -110,6 +110,6 @@ class Group:
             self.blobs.setdefault(blob[:4], blob)
         for write in unit.writes:
             if unit.replace_writes:
-                self.upserts[write[:4] + (write.idx,)] = write
+                self.upserts[(*write[:4], write.idx)] = write
             else:
-                self.inserts.setdefault(write[:4] + (write.idx,), write)
+                self.inserts.setdefault((*write[:4], write.idx), write)

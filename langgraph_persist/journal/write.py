@@ -38,9 +38,7 @@ def _write_checkpoints(cur: Cursor[Any], group: Group, sql: Mapping[str, str]) -
     if group.blobs:
         cur.execute(sql["put_blobs"].encode(), _columns(Blob, group.blobs.values()))
     if group.checkpoints:
-        cur.execute(
-            sql["put_checkpoints"].encode(), {"rows": _json(group.checkpoints.values())}
-        )
+        cur.execute(sql["put_checkpoints"].encode(), {"rows": _json(group.checkpoints.values())})
     if group.inserts:
         cur.execute(sql["insert_writes"].encode(), _columns(Write, group.inserts.values()))
     if group.upserts:

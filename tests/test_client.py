@@ -1,0 +1,295 @@
+"""``Persist``: opening, its parts, and every error a user can meet on the way."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import subprocess
+import sys
+import textwrap
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote as urlquote
+from urllib.parse import urlsplit
+
+import psycopg
+import pytest
+from sqlalchemy.orm import Session as OrmSession
+
+from langgraph_persist import Persist, PersistCallbackHandler, PersistSaver
+from langgraph_persist.errors import (
+    AuthenticationFailed,
+    ConfigurationError,
+    DatabaseMissing,
+    DatabaseUnavailable,
+    DurabilityError,
+    JournalClosed,
+    PrivilegeMissing,
+    SchemaOutdated,
+    ServerTooOld,
+)
+from tests.conftest import sibling
+from tests.graphs import chain_of
+
+
+def ping(persist: Persist, thread_id: str = "t") -> dict[str, Any]:
+    graph = persist.attach(chain_of(["a", "b"]).compile(checkpointer=persist.checkpointer))
+    return graph.invoke({"count": 0}, persist.config(thread_id, user="alice"))
+
+
+def test_the_readmes_promise(database: str) -> None:
+    with Persist(database) as persist:
+        assert ping(persist)["count"] == 2
+        workflow = persist.history.last()
+        assert [node.node_name for node in workflow.nodes] == ["a", "b"]
+        assert workflow.state_after("b")["count"] == 2
+        assert "completed" in str(workflow.timeline())
+
+
+async def test_async_context(database: str) -> None:
+    async with Persist(database) as persist:
+        graph = persist.attach(chain_of(["a"]).compile(checkpointer=persist.checkpointer))
+        assert (await graph.ainvoke({"count": 0}, persist.config("t")))["count"] == 1
+
+
+async def test_a_slow_commit_does_not_block_the_event_loop(database: str) -> None:
+    async with Persist(database) as persist:
+        graph = persist.attach(chain_of(["a"]).compile(checkpointer=persist.checkpointer))
+        await graph.ainvoke({"count": 0}, persist.config("warm"))
+        with psycopg.connect(database) as blocker:
+            blocker.execute("LOCK TABLE langgraph_persist.nodes IN EXCLUSIVE MODE")
+            run = asyncio.create_task(graph.ainvoke({"count": 0}, persist.config("t")))
+            ticks = 0
+            for _ in range(50):
+                await asyncio.sleep(0.005)
+                ticks += 1
+            assert not run.done()
+        assert ticks == 50
+        assert (await run)["count"] == 1
+
+
+def test_url_from_the_environment(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LANGGRAPH_PERSIST_URL", database)
+    with Persist() as persist:
+        ping(persist)
+        assert persist.history.last().status == "completed"
+
+
+def test_sqlalchemy_urls_are_understood(database: str) -> None:
+    with Persist(database.replace("postgresql://", "postgresql+psycopg://")) as persist:
+        ping(persist)
+
+
+def test_engine_reads_the_models(database: str) -> None:
+    from langgraph_persist.models import Session
+
+    with Persist(database, schema="elsewhere") as persist:
+        ping(persist)
+        with OrmSession(persist.engine) as orm:
+            session = orm.get(Session, "t")
+            assert session is not None
+            (workflow,) = session.workflows
+            assert {node.node_name for node in workflow.nodes} == {"a", "b"}
+
+
+def test_schemas_of_ones_own(database: str) -> None:
+    with Persist(database, schema='Odd "name"', checkpoint_schema="check points") as persist:
+        ping(persist)
+        assert persist.history.last().status == "completed"
+        graph = chain_of(["a", "b"]).compile(checkpointer=persist.checkpointer)
+        assert len([*graph.get_state_history(persist.config("t"))]) == 4
+    with psycopg.connect(database) as conn:
+        assert conn.execute('SELECT count(*) FROM "check points".checkpoints').fetchone() == (4,)
+        assert conn.execute("SELECT to_regclass('public.checkpoints')").fetchone() == (None,)
+
+
+def test_one_schema_for_both_is_refused(database: str) -> None:
+    with pytest.raises(ConfigurationError, match="of their own"):
+        Persist(database, schema="same", checkpoint_schema="same")
+
+
+def test_closed_is_closed(database: str) -> None:
+    persist = Persist(database)
+    graph = persist.attach(chain_of(["a"]).compile(checkpointer=persist.checkpointer))
+    persist.close()
+    persist.close()
+    with pytest.raises(JournalClosed):
+        graph.invoke({"count": 0}, persist.config("t"))
+    with pytest.raises(JournalClosed):
+        persist.flush()
+
+
+def test_parts_by_themselves_share_a_journal(database: str) -> None:
+    Persist(database).open().close()
+    saver, handler = PersistSaver(database), PersistCallbackHandler(database)
+    assert saver.journal is handler.journal
+    graph = chain_of(["a"]).compile(checkpointer=saver)
+    graph.invoke({"count": 0}, {**Persist.config("t"), "callbacks": [handler]})
+    saver.close()
+    handler.close()
+    with psycopg.connect(database) as conn:
+        linked = conn.execute(
+            "SELECT count(*) FROM langgraph_persist.nodes n JOIN checkpoints c"
+            " USING (thread_id, checkpoint_id)"
+        ).fetchone()
+    assert linked == (1,)
+
+
+# --- errors ---
+
+
+def test_bad_url() -> None:
+    with pytest.raises(ConfigurationError, match="postgresql://user"):
+        Persist("http://example").open()
+    with pytest.raises(ConfigurationError, match="empty"):
+        Persist(" ").open()
+    with pytest.raises(ConfigurationError, match="not float"):
+        Persist(1.5).open()  # type: ignore[arg-type]
+
+
+def test_server_down() -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+        with pytest.raises(DatabaseUnavailable, match=f"{port} .*Check that the server runs"):
+            Persist(f"postgresql://u:secret@127.0.0.1:{port}/db").open()
+
+
+def test_database_missing(server_url: str) -> None:
+    with pytest.raises(DatabaseMissing, match="CREATE DATABASE nowhere_to_be_found"):
+        Persist(sibling(server_url, "nowhere_to_be_found")).open()
+
+
+@pytest.fixture
+def limited(database: str) -> Iterator[str]:
+    """The URL of a user that may connect and nothing else."""
+    name = "limited_user"
+    with psycopg.connect(database, autocommit=True) as conn:
+        conn.execute(f"DROP ROLE IF EXISTS {name}")
+        conn.execute(f"CREATE ROLE {name} LOGIN PASSWORD 'right'")
+        conn.execute("REVOKE CREATE ON SCHEMA public FROM PUBLIC")
+    parts = urlsplit(database)
+    host = parts.netloc.rpartition("@")[2]
+    yield parts._replace(netloc=f"{name}:right@{host}").geturl()
+    with psycopg.connect(database, autocommit=True) as conn:
+        conn.execute(f"DROP OWNED BY {name}")
+        conn.execute(f"DROP ROLE {name}")
+
+
+def test_unknown_user(database: str) -> None:
+    parts = urlsplit(database)
+    host = parts.netloc.rpartition("@")[2]
+    url = parts._replace(netloc=f"nobody_here:{urlquote('p@ss')}@{host}").geturl()
+    with pytest.raises(AuthenticationFailed, match="user and password") as caught:
+        Persist(url).open()
+    assert "p@ss" not in str(caught.value)
+
+
+def test_missing_privilege(limited: str) -> None:
+    with pytest.raises(PrivilegeMissing, match="Persist.migrate"):
+        Persist(limited).open()
+
+
+def test_migrate_false_refuses_and_says_what_is_missing(database: str) -> None:
+    with pytest.raises(SchemaOutdated, match="0004_create_session_tables"):
+        Persist(database, migrate=False).open()
+    with psycopg.connect(database) as conn:
+        assert conn.execute("SELECT to_regclass('checkpoints')").fetchone() == (None,)
+    Persist.migrate(database)
+    Persist(database, migrate=False).open().close()
+
+
+def test_server_too_old(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("langgraph_persist.database.connection.OLDEST_SERVER", 990000)
+    with pytest.raises(ServerTooOld, match="needs 99"):
+        Persist(database).open()
+
+
+def test_ddl_is_printed_for_a_dba(database: str, capsys: pytest.CaptureFixture[str]) -> None:
+    script = Persist.migrate(sql=True)
+    assert script is not None
+    assert script in capsys.readouterr().out
+    with psycopg.connect(database, autocommit=True) as conn:
+        conn.execute(script.encode())
+    with Persist(database, migrate=False) as persist:
+        ping(persist)
+
+
+def test_a_lost_server_fails_the_run_and_keeps_the_thread(server_url: str, database: str) -> None:
+    name = urlsplit(database).path[1:]
+    with Persist(database) as persist, psycopg.connect(server_url, autocommit=True) as admin:
+        builder = chain_of(["a", "b"])
+        lost: list[bool] = []
+        builder.add_node("lose", lambda state: {} if lost else lose(admin, name))
+        builder.add_edge("b", "lose")
+        graph = persist.attach(builder.compile(checkpointer=persist.checkpointer))
+        persist.checkpointer.journal.database.retry_for = 0.5
+        with pytest.raises(DurabilityError, match="resume from there"):
+            graph.invoke({"count": 0}, persist.config("t"))
+        admin.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true'.encode())
+        last = graph.get_state(persist.config("t"))
+        assert last.next or not last.values
+        lost.append(True)
+        graph.invoke({"count": 0}, persist.config("t"))
+        assert persist.history.last().status == "completed"
+
+
+def lose(admin: psycopg.Connection[Any], name: str) -> dict[str, Any]:
+    """Ends all connections to a database and lets no new one in."""
+    admin.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false'.encode())
+    admin.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [name]
+    )
+    return {"count": 1}
+
+
+# --- the embedded server ---
+
+
+def test_embedded_is_the_default_and_survives(project: Path) -> None:
+    with Persist() as persist:
+        ping(persist, "first")
+    assert (project / ".langgraph_persist").is_dir()
+    with Persist() as persist:
+        ping(persist, "second")
+        assert {w.thread_id for w in persist.history.workflows()} == {"first", "second"}
+
+
+def test_embedded_is_shared_by_processes(project: Path) -> None:
+    script = textwrap.dedent(
+        """
+        import sys
+        from langgraph_persist import Persist
+        from tests.graphs import chain_of
+        with Persist() as persist:
+            graph = persist.attach(chain_of(["a"]).compile(checkpointer=persist.checkpointer))
+            for number in range(5):
+                graph.invoke({"count": 0}, persist.config(f"{sys.argv[1]}-{number}"))
+        """
+    )
+    root = str(Path(__file__).parent.parent)
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", script, str(number)],
+            cwd=project,
+            env={**os.environ, "PYTHONPATH": root},
+        )
+        for number in range(4)
+    ]
+    assert [process.wait(120) for process in processes] == [0] * 4
+    with Persist() as persist:
+        assert len(persist.history.workflows()) == 20
+
+
+def test_two_threads_open_one_persist(database: str) -> None:
+    persist = Persist(database)
+    threads = [threading.Thread(target=persist.open) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    ping(persist)
+    persist.close()

@@ -1,0 +1,225 @@
+"""The journal: order, groups, bounds, failures and lost connections."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+from uuid import UUID
+
+import psycopg
+import pytest
+
+from langgraph_persist.database.connection import Database
+from langgraph_persist.errors import DurabilityError, JournalClosed
+from langgraph_persist.journal import Journal, Rows, Unit, release, share
+from langgraph_persist.journal.unit import KEYS, Group, Write
+
+
+@pytest.fixture
+def journal(migrated: str) -> Iterator[Journal]:
+    opened = Journal(Database(migrated, retry_for=5.0))
+    yield opened
+    opened.close()
+
+
+def session(thread_id: str) -> Rows:
+    return [("sessions", {"thread_id": thread_id})]
+
+
+def bad(thread_id: str) -> Rows:
+    """Rows that PostgreSQL refuses: there is no such kind of value."""
+    fields = {"thread_id": thread_id, "id": UUID(int=1), "kind": "odd", "value": 1}
+    return [*session(thread_id), ("state_values", fields)]
+
+
+def sessions(url: str) -> set[str]:
+    with psycopg.connect(url) as conn:
+        found = conn.execute("SELECT thread_id FROM langgraph_persist.sessions").fetchall()
+    return {thread_id for (thread_id,) in found}
+
+
+def test_a_commit_is_there_when_its_future_is_done(journal: Journal, migrated: str) -> None:
+    journal.commit(Unit("t", session("t"))).result(10)
+    assert sessions(migrated) == {"t"}
+
+
+def test_what_nobody_waits_for_is_written_soon(journal: Journal, migrated: str) -> None:
+    journal.append(Unit("t", session("t")))
+    deadline = time.monotonic() + 5
+    while sessions(migrated) != {"t"}:
+        assert time.monotonic() < deadline
+
+
+def test_a_bad_row_fails_its_own_thread_only(journal: Journal, migrated: str) -> None:
+    with block(migrated):
+        futures = {
+            name: journal.commit(Unit(name, bad(name) if name == "b" else session(name)))
+            for name in ("a", "b", "c")
+        }
+    futures["a"].result(10)
+    futures["c"].result(10)
+    with pytest.raises(DurabilityError, match="'b'") as caught:
+        futures["b"].result(10)
+    assert isinstance(caught.value.__cause__, psycopg.errors.CheckViolation)
+    assert sessions(migrated) == {"a", "c"}
+
+
+def test_nothing_is_committed_past_a_gap(journal: Journal, migrated: str) -> None:
+    with block(migrated):
+        journal.append(Unit("t", bad("t")))
+        journal.append(Unit("t", session("t")))
+    deadline = time.monotonic() + 10
+    while journal.failed_units < 2:
+        assert time.monotonic() < deadline
+    with pytest.raises(DurabilityError):
+        journal.append(Unit("t", session("t")))
+    with pytest.raises(DurabilityError):
+        journal.commit(Unit("t", session("t"))).result(10)
+    assert sessions(migrated) == set()
+    journal.commit(Unit("t", session("t"))).result(10)
+    assert sessions(migrated) == {"t"}
+
+
+def test_a_failure_nobody_was_told_of_is_raised_by_flush(journal: Journal) -> None:
+    journal.append(Unit("t", bad("t")))
+    with pytest.raises(DurabilityError):
+        journal.flush(10)
+    assert journal.flush(10) == journal.committed_units
+
+
+class block:
+    """Holds the writer up by a lock on the sessions, and lets it go on at the end."""
+
+    def __init__(self, url: str) -> None:
+        self.conn = psycopg.connect(url)
+
+    def __enter__(self) -> None:
+        self.conn.execute("LOCK TABLE langgraph_persist.sessions")
+
+    def __exit__(self, *_: object) -> None:
+        self.conn.close()
+
+
+def test_a_full_journal_makes_the_producer_wait(migrated: str) -> None:
+    journal = Journal(Database(migrated), max_rows=10)
+    done = threading.Event()
+
+    def produce() -> None:
+        for number in range(30):
+            journal.append(Unit(f"t{number}", session(f"t{number}")))
+        done.set()
+
+    with block(migrated):
+        thread = threading.Thread(target=produce)
+        thread.start()
+        assert not done.wait(0.5)
+        assert journal.committed_units == 0
+    thread.join(10)
+    assert journal.flush(10) == 30
+    assert len(sessions(migrated)) == 30
+    journal.close()
+
+
+def test_one_group_holds_what_waited(journal: Journal, migrated: str) -> None:
+    journal.commit(Unit("first", session("first"))).result(10)
+    before = journal.committed_groups
+    with block(migrated):
+        journal.append(Unit("t", session("t")))
+        time.sleep(0.2)
+        for number in range(100):
+            journal.append(Unit(f"t{number}", session(f"t{number}")))
+    journal.flush(10)
+    assert journal.committed_groups - before <= 3
+    assert len(sessions(migrated)) == 102
+
+
+def test_terminated_connections_are_replaced(journal: Journal, migrated: str) -> None:
+    for number in range(20):
+        journal.append(Unit(f"t{number}", session(f"t{number}")))
+        if number % 5 == 0:
+            journal.flush(10)
+            terminate_others(migrated)
+    journal.flush(10)
+    assert len(sessions(migrated)) == 20
+
+
+def test_a_connection_lost_during_a_commit_is_no_loss(journal: Journal, migrated: str) -> None:
+    with block(migrated):
+        future = journal.commit(Unit("t", session("t")))
+        time.sleep(0.3)
+        terminate_others(migrated, "INSERT")
+    future.result(10)
+    assert sessions(migrated) == {"t"}
+
+
+def terminate_others(url: str, query: str = "") -> None:
+    with psycopg.connect(url, autocommit=True) as conn:
+        conn.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            " AND application_name = 'langgraph_persist' AND query LIKE %s",
+            [f"%{query}%"],
+        )
+
+
+def test_closed_means_closed(migrated: str) -> None:
+    journal = Journal(Database(migrated))
+    journal.append(Unit("t", session("t")))
+    journal.close()
+    assert sessions(migrated) == {"t"}
+    with pytest.raises(JournalClosed):
+        journal.append(Unit("u", session("u")))
+
+
+def test_one_journal_serves_all_users_of_a_database(migrated: str) -> None:
+    first, second = (share(migrated, "langgraph_persist", None) for _ in range(2))
+    assert first is second
+    assert share(migrated, "other", None) is not first
+    release(first)
+    second.commit(Unit("t", session("t"))).result(10)
+    release(second)
+    assert second.closed
+    with share(migrated, "langgraph_persist", None).database.connection() as conn:
+        assert conn.execute("SELECT 1").fetchone() == (1,)
+
+
+def row(**fields: Any) -> Rows:
+    return [("nodes", {"thread_id": "t", "id": UUID(int=7)} | fields)]
+
+
+def test_folding_keeps_what_the_start_knew() -> None:
+    group = Group(
+        [
+            Unit("t", row(status="running", input_data=1, state=None)),
+            Unit("t", row(status="completed", input_data=None, state=2)),
+        ]
+    )
+    ((fields),) = group.rows["nodes"].values()
+    assert (fields["status"], fields["input_data"], fields["state"]) == ("completed", 1, 2)
+
+
+def test_folding_writes_like_the_statements_would() -> None:
+    def write(blob: bytes) -> Write:
+        return Write("t", "", "c", "task", "", -1, "__error__", "bytes", blob)
+
+    inserts = [Unit("t", writes=[write(b)]) for b in (b"1", b"2")]
+    upserts = [Unit("t", writes=[write(b)], replace_writes=True) for b in (b"3", b"4")]
+    group = Group(inserts + upserts)
+    assert [w.blob for w in group.inserts.values()] == [b"1"]
+    assert [w.blob for w in group.upserts.values()] == [b"4"]
+
+
+def test_parents_are_written_before_children(migrated: str) -> None:
+    """Foreign keys and the order of tables agree."""
+    order = list(KEYS)
+    with psycopg.connect(migrated) as conn:
+        keys = conn.execute(
+            "SELECT conrelid::regclass::text, confrelid::regclass::text FROM pg_constraint"
+            " WHERE contype = 'f' AND connamespace = 'langgraph_persist'::regnamespace"
+        ).fetchall()
+    pairs = [tuple(name.partition(".")[2] for name in pair) for pair in keys]
+    checked = [(child, parent) for child, parent in pairs if child in order and parent in order]
+    assert checked
+    assert all(order.index(parent) < order.index(child) for child, parent in checked)
