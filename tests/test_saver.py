@@ -226,3 +226,17 @@ async def test_one_object_serves_loops_and_threads(saver: PersistSaver) -> None:
 def test_thread_id_with_nul_is_refused(saver: PersistSaver) -> None:
     with pytest.raises(ConfigurationError, match="NUL"):
         saver.put(config("a\x00b"), empty_checkpoint(), {"source": "input", "step": -1}, {})
+
+
+def test_inherited_statements_use_the_checkpoint_schema(database: str) -> None:
+    saver = PersistSaver(database, checkpoint_schema="else where", schema='my "record')
+    saver.setup()
+    graph = chain_of(["a", "b"]).compile(checkpointer=saver)
+    for thread_id in ("t", "u", "v"):
+        graph.invoke({"count": 0}, config(thread_id))
+    saver.prune(["t"])
+    saver.delete_thread("u")
+    assert len([*saver.list(config("t"))]) == 1
+    assert saver.get_tuple(config("u")) is None
+    assert saver.get_delta_channel_history(config=config("v"), channels=["log"])["log"]["writes"]
+    saver.close()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import math
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
@@ -37,6 +36,8 @@ from langgraph_persist.errors import ConfigurationError, PersistError
 from langgraph_persist.extract import clean_text, state_entry, to_json
 from langgraph_persist.journal import Graph, Journal, Run, Unit, release, share
 from langgraph_persist.journal.unit import Blob, Fields, Rows, Write
+from langgraph_persist.saver.stock import StockCursor
+from langgraph_persist.saver.values import split
 
 T = TypeVar("T")
 DictRows: TypeAlias = "list[DictRow]"
@@ -173,7 +174,7 @@ class PersistSaver(PostgresSaver):
         configurable = config["configurable"]
         thread_id = _thread_id(configurable)
         ns, parent = configurable.get("checkpoint_ns", ""), configurable.get("checkpoint_id")
-        inline, rich = _split(checkpoint["channel_values"])
+        inline, rich = split(checkpoint["channel_values"])
         versions = {k: str(v) for k, v in new_versions.items() if k in rich}
         run = self.journal.runs.find(thread_id)
         row: Fields = {
@@ -465,10 +466,8 @@ class PersistSaver(PostgresSaver):
     @contextmanager
     def _cursor(self, *, pipeline: bool = False) -> Iterator[Cursor[DictRow]]:
         """A cursor for the inherited statements, on a connection of the pool."""
-        with (
-            self.journal.database.connection() as conn,
-            conn.cursor(binary=True, row_factory=dict_row) as cur,
-        ):
+        schema = self.schemas.checkpoints
+        with self.journal.database.connection() as conn, StockCursor(conn, schema) as cur:
             if pipeline:
                 with conn.transaction():
                     yield cur
@@ -487,41 +486,6 @@ def _thread_id(configurable: Mapping[str, Any]) -> str:
     if "\x00" in thread_id:
         raise ConfigurationError("a thread_id cannot contain NUL: PostgreSQL's text has none")
     return thread_id
-
-
-def _split(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Channel values for the checkpoint's own JSON, and those for the blob table."""
-    inline: dict[str, Any] = {}
-    rich: dict[str, Any] = {}
-    for channel, value in values.items():
-        if isinstance(value, _DeltaSnapshot):
-            rich[channel], inline[channel] = value, True
-        elif _survives_jsonb(value):
-            inline[channel] = value
-        else:
-            rich[channel] = value
-    return inline, rich
-
-
-def _survives_jsonb(value: Any) -> bool:
-    """Whether a value comes back from jsonb equal and of its own type."""
-    kind = type(value)
-    if value is None or kind is bool:
-        return True
-    if kind is str:
-        return "\x00" not in value and (value.isascii() or _is_unicode(value))
-    if kind is int:
-        return -(2**63) <= value < 2**63
-    # jsonb's numbers are decimal: a float without a fraction in sight comes back as an int.
-    return bool(kind is float and abs(value) < 1e15 and (value or math.copysign(1, value) > 0))
-
-
-def _is_unicode(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _annotate(error: Exception, operation: str, thread_id: str | None) -> NoReturn:

@@ -1,0 +1,44 @@
+"""Which channel values may stand in the checkpoint's own JSON."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from langgraph.checkpoint.serde.types import _DeltaSnapshot
+
+
+def split(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Channel values for the checkpoint's own JSON, and those for the blob table."""
+    inline: dict[str, Any] = {}
+    rich: dict[str, Any] = {}
+    for channel, value in values.items():
+        if isinstance(value, _DeltaSnapshot):
+            rich[channel], inline[channel] = value, True
+        elif survives_jsonb(value):
+            inline[channel] = value
+        else:
+            rich[channel] = value
+    return inline, rich
+
+
+def survives_jsonb(value: Any) -> bool:
+    """Whether a value comes back from jsonb equal and of its own type."""
+    kind = type(value)
+    if value is None or kind is bool:
+        return True
+    if kind is str:
+        return "\x00" not in value and (value.isascii() or _is_unicode(value))
+    if kind is int:
+        return -(2**63) <= value < 2**63
+    # jsonb's numbers are decimal: a float without a fraction in sight comes back as an int.
+    return bool(kind is float and abs(value) < 1e15 and (value or math.copysign(1, value) > 0))
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
