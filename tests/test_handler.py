@@ -4,24 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import psycopg
 import pytest
+from langchain.agents import create_agent
 from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.language_models.fake_chat_models import GenericFakeChatModel
 from langchain_core.messages import HumanMessage
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import RunnableLambda
 from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.func import entrypoint, task
 from langgraph.graph import START, StateGraph
 from langgraph.types import Command, RetryPolicy, Send
 from psycopg.rows import dict_row
 
 from langgraph_persist import Persist, PersistCallbackHandler
+from langgraph_persist.errors import DurabilityError
 from tests.graphs import (
     Steps,
+    answer,
     approval_graph,
     chain_of,
     chat_graph,
@@ -529,3 +535,93 @@ def test_child_graph_with_a_thread_of_its_own(persist: Persist, rows: Any) -> No
 def test_error_needs_a_target() -> None:
     with pytest.raises(TypeError, match="needs a URL"):
         PersistCallbackHandler()
+
+
+def test_a_completed_sibling_of_a_failure_keeps_its_pending_writes(
+    persist: Persist, rows: Any
+) -> None:
+    def bad(state: Steps) -> Steps:
+        time.sleep(0.05)
+        raise ValueError("no luck")
+
+    builder = StateGraph(Steps)
+    builder.add_node("good", lambda state: {"log": ["good"]})
+    builder.add_node("bad", bad)
+    builder.add_edge(START, "good")
+    builder.add_edge(START, "bad")
+    graph = persist.attach(builder.compile(checkpointer=persist.checkpointer))
+    with pytest.raises(ValueError, match="no luck"):
+        graph.invoke({"count": 0}, persist.config("t"))
+    (good,) = rows(
+        "SELECT n.status, w.channel FROM nodes n JOIN checkpoint_writes w"
+        " USING (thread_id, checkpoint_id, task_id) WHERE node_name = 'good' AND channel = 'log'"
+    )
+    assert good == {"status": "completed", "channel": "log"}
+
+
+def test_nothing_of_a_run_is_remembered_after_its_end(persist: Persist) -> None:
+    graph = persist.attach(chat_graph("hi").compile(checkpointer=persist.checkpointer))
+    graph.invoke({"messages": [HumanMessage("hi")]}, persist.config("t"))
+    with pytest.raises(ValueError, match="no luck"):
+        persist.attach(failing_graph().compile()).invoke({"count": 0})
+    assert not persist.handler._spans
+    assert persist.handler.journal.runs.find("t") is None
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_functional_api(persist: Persist, rows: Any, mode: str) -> None:
+    @task
+    def double(x: int) -> int:
+        return x * 2
+
+    @entrypoint(checkpointer=persist.checkpointer)
+    def flow(n: int) -> int:
+        return sum(future.result() for future in [double(i) for i in range(n)])
+
+    run(persist.attach(flow), mode, 3, persist.config("t"))
+    nodes = rows("SELECT * FROM nodes ORDER BY execution_order")
+    assert [(n["node_name"], n["node_type"]) for n in nodes] == [("flow", "node")] + [
+        ("double", "task")
+    ] * 3
+    assert {n["parent_node_id"] for n in nodes[1:]} == {nodes[0]["id"]}
+    assert all(n["status"] == "completed" and n["checkpoint_id"] for n in nodes)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_agent(persist: Persist, rows: Any, mode: str) -> None:
+    call = {"name": "weather", "args": {"city": "Oslo"}, "id": "call-1"}
+
+    class Model(GenericFakeChatModel):
+        def bind_tools(self, tools: Any, **kwargs: Any) -> Any:
+            return self
+
+    model = Model(messages=iter([answer("", tool_calls=[call]), answer("It is sunny")]))
+    agent = persist.attach(create_agent(model, [weather], checkpointer=persist.checkpointer))
+    with unraised(persist.handler):
+        run(agent, mode, {"messages": [HumanMessage("Weather?")]}, persist.config("t"))
+    nodes = rows("SELECT node_name FROM nodes ORDER BY execution_order")
+    assert [n["node_name"] for n in nodes] == ["model", "tools", "model"]
+    first, second = rows("SELECT * FROM generations ORDER BY started_at")
+    assert first["tool_calls"][0]["name"] == "weather"
+    assert second["output"] == "It is sunny"
+    (executed,) = rows("SELECT * FROM tool_executions")
+    assert executed["tool_call_id"] == "call-1"
+    assert executed["node_id"] is not None
+
+
+def test_handler_alone_sets_up(database: str) -> None:
+    handler = PersistCallbackHandler(database)
+    handler.setup()
+    fake_model("hello").invoke("hi", {"callbacks": [handler]})
+    handler.close()
+    with psycopg.connect(database) as conn:
+        found = conn.execute("SELECT output FROM langgraph_persist.generations").fetchall()
+    assert found == [("hello",)]
+
+
+def test_missing_tables_are_named_with_the_remedy(database: str) -> None:
+    handler = PersistCallbackHandler(database)
+    with pytest.raises(DurabilityError, match="does not exist") as caught:
+        fake_model("hello").invoke("hi", {"callbacks": [handler]})
+    assert any("setup()" in note for note in caught.value.__notes__)
+    handler.close()

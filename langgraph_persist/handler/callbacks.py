@@ -79,6 +79,10 @@ class PersistCallbackHandler(GraphCallbackHandler):
         self._recording = Recording(journal, self.failures)
         self._spans: dict[UUID, Span] = {}
 
+    def setup(self) -> None:
+        """Create or upgrade all tables; does nothing where they are up to date."""
+        self.journal.setup()
+
     def flush(self, timeout: float | None = None) -> int:
         """Commit what is queued; returns how many units were committed so far."""
         return self.journal.flush(timeout)
@@ -126,10 +130,7 @@ class PersistCallbackHandler(GraphCallbackHandler):
             return None
         if span.kind == "node":
             self._close_node(span, {"status": "completed", "output_data": to_json(outputs)})
-        if not span.ends_root:
-            return None
-        status: Status = "interrupted" if span.root.interrupted else "completed"
-        return self._recording.finish(span.root, status, outputs, None)
+        return self._complete_root(span, outputs)
 
     @awaits_commit
     @guarded
@@ -366,15 +367,21 @@ class PersistCallbackHandler(GraphCallbackHandler):
         return span
 
     def _complete_root(self, span: Span, outputs: Any) -> Future[None] | None:
-        if not span.ends_root:
-            return None
-        return self._recording.finish(span.root, "completed", outputs, None)
+        status: Status = "interrupted" if span.root.interrupted else "completed"
+        return self._finish(span, status, outputs, None)
 
     def _fail_root(self, span: Span, error: BaseException) -> Future[None] | None:
+        return self._finish(span, _failure(error)["status"], None, error)
+
+    def _finish(
+        self, span: Span, status: Status, outputs: Any, error: BaseException | None
+    ) -> Future[None] | None:
+        """The commit to wait for, if this was a root."""
         if not span.ends_root:
             return None
-        status: Status = _failure(error)["status"]
-        return self._recording.finish(span.root, status, None, error)
+        for run_id in list(span.root.spans):
+            self._spans.pop(run_id, None)
+        return self._recording.finish(span.root, status, outputs, error)
 
     def _follow_thread(self, root: Root, metadata: Mapping[str, Any] | None) -> str:
         """The thread this runs on: a graph within may have one of its own, and saves there."""
@@ -477,6 +484,3 @@ def _name(serialized: Mapping[str, Any] | None) -> str:
 
 def _text(value: Any) -> str | None:
     return None if value is None else clean_text(str(value))
-
-
-

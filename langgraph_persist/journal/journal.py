@@ -26,7 +26,7 @@ from langgraph_persist.errors import DatabaseUnavailable, DurabilityError, Journ
 from langgraph_persist.journal.runs import Runs
 from langgraph_persist.journal.unit import Group, Unit
 from langgraph_persist.journal.write import write_group
-from langgraph_persist.migrate import find_checkpoint_schema
+from langgraph_persist.migrate import find_checkpoint_schema, upgrade
 
 logger = logging.getLogger(__name__)
 
@@ -95,6 +95,10 @@ class Journal:
                 self._executor = ThreadPoolExecutor(8, "langgraph-persist-read")
             return self._executor
 
+    def setup(self) -> None:
+        """Create or upgrade all tables; does nothing where they are up to date."""
+        upgrade(self.database.conninfo, self.schemas)
+
     # --- producers ---
 
     def append(self, unit: Unit) -> None:
@@ -107,7 +111,7 @@ class Journal:
         unit.measure()
         with self._lock:
             self._refuse(unit)
-            while self._is_full and not self.closed:
+            while self.full and not self.closed:
                 self._wake.notify()
                 self._room.wait(1.0)
             self._refuse(unit)
@@ -117,7 +121,7 @@ class Journal:
             self._pending[unit.thread_id] += 1
             if unit.done is not None:
                 self._urgent = True
-            if self._urgent or len(self._queue) == 1 or self._is_full:
+            if self._urgent or len(self._queue) == 1 or self.full:
                 self._wake.notify()
             self._start()
         self._learn(unit)
@@ -180,7 +184,8 @@ class Journal:
         _journals.discard(self)
 
     @property
-    def _is_full(self) -> bool:
+    def full(self) -> bool:
+        """Whether a producer would have to wait now."""
         return self._rows >= self._max_rows or self._bytes >= self._max_bytes
 
     def _refuse(self, unit: Unit) -> None:
@@ -208,7 +213,7 @@ class Journal:
         with self._lock:
             while not self._queue and not self.closed:
                 self._wake.wait()
-            if not (self._urgent or self._is_full or self.closed):
+            if not (self._urgent or self.full or self.closed):
                 self._wake.wait(self._linger)
             cut = _cut(self._queue)
             units, self._queue = self._queue[:cut], self._queue[cut:]

@@ -145,10 +145,15 @@ class Run:
         """The rows still held when the run ends: no checkpoint of theirs will come."""
         with self._lock:
             held, self._held = self._held, []
-        return [row for node in held for row in node.collect(self.origin(node))]
+        rows: Rows = []
+        for node in held:
+            # What it wrote is pending on the checkpoint that it ran from, until a resume.
+            origin = self.origin(node)
+            rows += node.collect(origin | {"checkpoint_id": origin["input_checkpoint_id"]})
+        return rows
 
     def origin(self, node: OpenNode) -> Fields:
-        """The checkpoint that a node ran from, where its result has none; known at the end."""
+        """The checkpoint that a node ran from, once the run has ended and it is known."""
         return {"input_checkpoint_id": self.newest(node.graph, node.step - 1)}
 
     def _take_below(self, released: list[OpenNode]) -> list[OpenNode]:

@@ -90,9 +90,7 @@ class PersistSaver(PostgresSaver):
 
     def setup(self) -> None:
         """Create or upgrade all tables; does nothing where they are up to date."""
-        from langgraph_persist.migrate import upgrade
-
-        upgrade(self.journal.database.conninfo, self.schemas)
+        self.journal.setup()
 
     def close(self) -> None:
         """Commit what is queued and close the connections this saver opened."""
@@ -128,8 +126,7 @@ class PersistSaver(PostgresSaver):
     ) -> RunnableConfig:
         """Like :meth:`put`; waits without blocking the event loop."""
         unit, saved = self._checkpoint_unit(config, checkpoint, metadata, new_versions)
-        if (future := self._submit(config, unit)) is not None:
-            await asyncio.wrap_future(future)
+        await self._asubmit(config, unit)
         return saved
 
     def put_writes(
@@ -152,9 +149,7 @@ class PersistSaver(PostgresSaver):
         task_path: str = "",
     ) -> None:
         """Like :meth:`put_writes`; waits without blocking the event loop."""
-        unit = self._writes_unit(config, writes, task_id, task_path)
-        if (future := self._submit(config, unit)) is not None:
-            await asyncio.wrap_future(future)
+        await self._asubmit(config, self._writes_unit(config, writes, task_id, task_path))
 
     def _submit(self, config: RunnableConfig, unit: Unit) -> Future[None] | None:
         """Queue a unit; a future to wait for where the run's end is not going to wait."""
@@ -163,6 +158,14 @@ class PersistSaver(PostgresSaver):
             self.journal.append(unit)
             return None
         return self.journal.commit(unit)
+
+    async def _asubmit(self, config: RunnableConfig, unit: Unit) -> None:
+        if self.journal.full:
+            future = await self._in_executor(self._submit, config, unit)
+        else:
+            future = self._submit(config, unit)
+        if future is not None:
+            await asyncio.wrap_future(future)
 
     def _checkpoint_unit(
         self,
