@@ -16,6 +16,7 @@
     │   └── MigrationLockTimeout
     ├── DurabilityError             something could not be committed
     ├── JournalClosed
+    ├── UnserializableValue         (also TypeError) a state value cannot be stored
     └── NotRecorded                 (also LookupError) history has no such row
 
 The docstring's first sentence is the message when none is given. Errors of psycopg itself pass
@@ -92,6 +93,10 @@ class DurabilityError(PersistError):
 
 class JournalClosed(PersistError, RuntimeError):
     """This Persist, saver or handler is closed; open a new one."""
+
+
+class UnserializableValue(PersistError, TypeError):
+    """A state value cannot be stored; give its channel a type that LangGraph can serialise."""
 
 
 class NotRecorded(PersistError, LookupError):

@@ -9,15 +9,20 @@ from typing import Any
 
 import psycopg
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from langchain_core.messages import HumanMessage
+from langchain_core.utils.uuid import uuid7
 from langgraph.checkpoint.base import empty_checkpoint
 from langgraph.checkpoint.postgres import PostgresSaver
 from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
+from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.types import Command
 from psycopg.rows import dict_row
 from psycopg_pool import ConnectionPool
 
 from langgraph_persist import PersistSaver
-from langgraph_persist.errors import ConfigurationError, DurabilityError
+from langgraph_persist.errors import ConfigurationError, DurabilityError, UnserializableValue
 from tests.graphs import approval_graph, chain_of
 
 
@@ -144,6 +149,13 @@ def test_a_wrong_target_is_refused() -> None:
         True,
         None,
         ["nested", {"k": [1, 2]}],
+        10**30,
+        -(2**63) - 1,
+        "lone \ud800",
+        ["lone \udfff", {"k\ud800": [10**40, "\x00"]}],
+        {10**30: 1},
+        HumanMessage("lone \ud800", additional_kwargs={"n": 10**40}),
+        {"a", 10**30},
     ],
 )
 def test_values_come_back_equal(saver: PersistSaver, value: Any) -> None:
@@ -190,7 +202,7 @@ def test_an_unserialisable_value_leaves_the_thread_usable(saver: PersistSaver) -
     builder = chain_of(["a"])
     builder.add_node("bad", bad)
     builder.add_edge("a", "bad")
-    with pytest.raises(TypeError):
+    with pytest.raises(UnserializableValue, match=r"'note' of thread 't'.*node 'bad'.*Local"):
         builder.compile(checkpointer=saver).invoke({"count": 0}, config())
     assert chain_of(["a"]).compile(checkpointer=saver).invoke({"count": 0}, config("u"))
     assert saver.get_tuple(config()) is not None
@@ -240,3 +252,71 @@ def test_inherited_statements_use_the_checkpoint_schema(database: str) -> None:
     assert saver.get_tuple(config("u")) is None
     assert saver.get_delta_channel_history(config=config("v"), channels=["log"])["log"]["writes"]
     saver.close()
+
+
+nested = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.integers(min_value=2**60, max_value=2**90)
+    | st.floats(allow_nan=False)
+    | st.text()
+    | st.text(st.characters(categories=["Cs", "Cc", "Lu"]))
+    | st.binary(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=20,
+)
+
+
+@given(value=nested)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_any_nested_state_comes_back_equal(saver: PersistSaver, value: Any) -> None:
+    checkpoint = empty_checkpoint()
+    checkpoint["channel_values"] = {"c": value}
+    version = saver.get_next_version(None, None)
+    checkpoint["channel_versions"] = {"c": version}
+    thread = config(str(uuid7()))
+    saved = saver.put(thread, checkpoint, {"source": "input", "step": -1}, {"c": version})
+    saver.put_writes(saved, [("c", value)], "task")
+    found = saver.get_tuple(saved)
+    assert found is not None
+    assert found.checkpoint["channel_values"]["c"] == value
+    assert found.pending_writes == [("task", "c", value)]
+
+
+def test_stock_reads_large_integers_and_surrogates(saver: PersistSaver, migrated: str) -> None:
+    value = {"big": 16**6000, "text": "lone \ud800", "list": [2**64, {"k": "\udc00"}]}
+    saved = saver.put(config(), empty_checkpoint(), {"source": "input", "step": -1}, {})
+    saver.put_writes(saved, [("c", value)], "task")
+    with PostgresSaver.from_conn_string(migrated) as stock:
+        found = stock.get_tuple(saved)
+    assert found is not None
+    assert found.pending_writes == [("task", "c", value)]
+
+
+def test_a_strict_serializer_reads_them_too(migrated: str) -> None:
+    saver = PersistSaver(migrated, serde=JsonPlusSerializer(allowed_msgpack_modules=None))
+    saved = saver.put(config(), empty_checkpoint(), {"source": "input", "step": -1}, {})
+    saver.put_writes(saved, [("c", [10**30, "\ud800"])], "task")
+    found = saver.get_tuple(saved)
+    assert found is not None
+    assert found.pending_writes == [("task", "c", [10**30, "\ud800"])]
+    saver.close()
+
+
+def test_a_value_too_large_is_refused_before_anything_is_written(
+    saver: PersistSaver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("langgraph_persist.saver.saver.LARGEST_VALUE", 1000)
+    with pytest.raises(UnserializableValue, match=r"of thread 't' takes 2,0.*Store it"):
+        chain_of(["a"]).compile(checkpointer=saver).invoke({"note": "x\x00" * 1000}, config())
+
+
+def test_100_megabytes_in_one_channel(saver: PersistSaver) -> None:
+    checkpoint = empty_checkpoint()
+    checkpoint["channel_values"] = {"c": b"x" * 100_000_000}
+    checkpoint["channel_versions"] = {"c": "1"}
+    saved = saver.put(config(), checkpoint, {"source": "input", "step": -1}, {"c": "1"})
+    found = saver.get_tuple(saved)
+    assert found is not None
+    assert len(found.checkpoint["channel_values"]["c"]) == 100_000_000

@@ -66,6 +66,9 @@ class Journal:
         self._connection: Connection[Any] | None = None
         self._reset()
         _journals.add(self)
+        # Hooks run last in, first out: drain before whatever was there ends the server.
+        atexit.unregister(_drain_at_exit)
+        atexit.register(_drain_at_exit)
 
     def _reset(self) -> None:
         self._lock = threading.Lock()
@@ -359,6 +362,5 @@ def _after_fork() -> None:
         journal.after_fork()
 
 
-atexit.register(_drain_at_exit)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)

@@ -26,21 +26,27 @@ from langgraph.checkpoint.base import (
 )
 from langgraph.checkpoint.postgres import PostgresSaver
 from langgraph.checkpoint.serde.base import SerializerProtocol
+from langgraph.checkpoint.serde.encrypted import EncryptedSerializer
+from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.checkpoint.serde.types import _DeltaSnapshot
 from psycopg import Connection, Cursor
 from psycopg.rows import DictRow, dict_row
 
 from langgraph_persist.database.connection import Target
 from langgraph_persist.database.queries import Schemas, queries
-from langgraph_persist.errors import ConfigurationError, PersistError
+from langgraph_persist.errors import ConfigurationError, PersistError, UnserializableValue
 from langgraph_persist.extract import clean_text, state_entry, to_json
 from langgraph_persist.journal import Graph, Journal, Run, Unit, release, share
 from langgraph_persist.journal.unit import Blob, Fields, Rows, Write
+from langgraph_persist.saver.exact import CONSTRUCTORS, dumps
 from langgraph_persist.saver.stock import StockCursor
 from langgraph_persist.saver.values import split
 
 T = TypeVar("T")
 DictRows: TypeAlias = "list[DictRow]"
+
+LARGEST_VALUE = 1_000_000_000
+"""Bytes; a PostgreSQL field takes 1 GiB with its overhead."""
 
 _INTERNAL_CHANNELS = ("__", "branch:")
 
@@ -72,6 +78,8 @@ class PersistSaver(PostgresSaver):
         super().__init__(cast(Any, conn), serde=serde)
         self._owns_journal = journal is None
         self.journal = journal or share(conn, schema, checkpoint_schema)
+        if isinstance(self.serde, (JsonPlusSerializer, EncryptedSerializer)):
+            self.serde = self.with_allowlist(CONSTRUCTORS).serde
 
     @classmethod
     @contextmanager
@@ -190,7 +198,7 @@ class PersistSaver(PostgresSaver):
             "workflow_id": run.workflow_id if run else None,
         }
         blobs = [
-            Blob(thread_id, ns, k, version, *self.serde.dumps_typed(rich[k]))
+            Blob(thread_id, ns, k, version, *self._dumps(thread_id, None, k, rich[k]))
             for k, version in versions.items()
         ]
         rows = self._record_rows(run, ns, row, checkpoint, metadata) if run else []
@@ -267,12 +275,31 @@ class PersistSaver(PostgresSaver):
                 task_path,
                 WRITES_IDX_MAP.get(channel, index),
                 channel,
-                *self.serde.dumps_typed(value),
+                *self._dumps(thread_id, task_path, channel, value),
             )
             for index, (channel, value) in enumerate(writes)
         ]
         replace = all(channel in WRITES_IDX_MAP for channel, _ in writes)
         return Unit(thread_id, writes=rows, replace_writes=replace)
+
+    def _dumps(
+        self, thread_id: str, task_path: str | None, channel: str, value: Any
+    ) -> tuple[str, bytes]:
+        try:
+            type_, data = dumps(self.serde, value)
+        except Exception as error:
+            node = f", written by node {task_path.rpartition(', ')[2]!r}," if task_path else ""
+            raise UnserializableValue(
+                f"channel {channel!r} of thread {thread_id!r}{node} holds a "
+                f"{type(value).__qualname__} that cannot be serialised: {error}"
+            ) from error
+        if len(data) > LARGEST_VALUE:
+            raise UnserializableValue(
+                f"channel {channel!r} of thread {thread_id!r} takes {len(data):,} bytes; "
+                f"PostgreSQL holds {LARGEST_VALUE:,} in one value. Store it elsewhere and keep "
+                "its address in the state"
+            )
+        return type_, data
 
     # --- reading ---
 

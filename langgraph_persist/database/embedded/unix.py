@@ -36,6 +36,7 @@ from langgraph_persist.errors import EmbeddedServerError
 _PORT = 5432  # only a part of the socket's name
 _SOCKET = f".s.PGSQL.{_PORT}"
 _LONGEST_SOCKET_PATH = 103  # macOS has one of the shortest sun_path
+_LAUNCHES = 3  # one may be killed, by hand or for want of memory
 _POLL = 0.005
 _TEMPORARY = "langgraph_persist-"
 _log = logging.getLogger(__name__)
@@ -60,7 +61,7 @@ class UnixServer:
 
     def start(self) -> str:
         """Returns the URL of a server that accepts connections, joined or started."""
-        launched_at: int | None = None
+        launches: list[int] = []  # where the log of each begins
         deadline = time.monotonic() + START_PATIENCE
         while True:
             lock = self._lock()
@@ -68,14 +69,14 @@ class UnixServer:
                 lock.abandon()
                 if url := self._url():
                     return url
-            elif launched_at is None:
-                launched_at = self._launch(lock)
+            elif len(launches) < _LAUNCHES:
+                launches.append(self._launch(lock))
             else:
                 lock.release()
-                raise self._failure("The server ended while starting", launched_at)
+                raise self._failure("The server ended while starting", launches)
             if time.monotonic() > deadline:
                 what = f"The server is not ready after {START_PATIENCE:.0f} s"
-                raise self._failure(what, launched_at or 0)
+                raise self._failure(what, launches)
             time.sleep(_POLL)
 
     def stop(self) -> None:
@@ -100,8 +101,9 @@ class UnixServer:
     def _lock(self) -> FileLock:
         return FileLock(self.cluster.home / "server")
 
-    def _failure(self, what: str, since: int) -> EmbeddedServerError:
-        return self.cluster.failure(what, self.cluster.log_since(since))
+    def _failure(self, what: str, launches: list[int]) -> EmbeddedServerError:
+        last = launches[-1] if launches else 0
+        return self.cluster.failure(what, self.cluster.log_since(last))
 
     def _launch(self, lock: FileLock) -> int:
         """Starts the server, which takes the lock over; returns where its log begins."""
