@@ -43,9 +43,7 @@ Where: TypeAlias = "str | psycopg.Connection[Any]"
 LOCK_TIMEOUT = 60.0
 
 
-def upgrade(
-    where: Where, schemas: Schemas = Schemas(), *, lock_timeout: float = LOCK_TIMEOUT
-) -> None:
+def upgrade(where: Where, schemas: Schemas, *, lock_timeout: float = LOCK_TIMEOUT) -> None:
     """All tables and views are there afterwards, as this version needs them.
 
     ``lock_timeout`` is how many seconds to wait for other processes that migrate, or use a table.
@@ -90,11 +88,16 @@ def downgrade(
             Runner(conn, schemas, deadline).downgrade(_checked(conn, schemas), revision)
 
 
-def ddl(schemas: Schemas = Schemas()) -> str:
-    """The script that gives a DBA the same tables as :func:`upgrade` would."""
+def ddl(schemas: Schemas, *, after: str | None = None) -> str:
+    """The script that gives a DBA the same tables as :func:`upgrade` would.
+
+    ``after`` is the revision that the database has already, see :func:`current`.
+    """
+    if after is not None and after not in {migration.revision for migration in migrations()}:
+        raise ConfigurationError(f"there is no migration {after!r}; the newest is {head()}")
     from langgraph_persist.migrate import runner
 
-    return runner.ddl(schemas)
+    return runner.ddl(schemas, after)
 
 
 def head() -> str:
@@ -102,13 +105,13 @@ def head() -> str:
     return migrations()[-1].revision
 
 
-def current(conn: psycopg.Connection[Any], schemas: Schemas = Schemas()) -> str | None:
+def current(conn: psycopg.Connection[Any], schemas: Schemas) -> str | None:
     """The newest revision applied, if any."""
     applied = check(conn, schemas).applied
     return applied[-1].partition("_")[0] if applied else None
 
 
-def pending(conn: psycopg.Connection[Any], schemas: Schemas = Schemas()) -> tuple[str, ...]:
+def pending(conn: psycopg.Connection[Any], schemas: Schemas) -> tuple[str, ...]:
     """The names of what :func:`upgrade` would do."""
     return check(conn, schemas).missing
 

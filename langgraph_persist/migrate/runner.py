@@ -20,7 +20,6 @@ from alembic.script.base import Script
 from alembic.script.revision import RevisionMap
 from alembic.util import CommandError
 from sqlalchemy import Connection, StaticPool, create_engine
-from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import DBAPIError
 
 from langgraph_persist.database.queries import Schemas, queries, quote
@@ -30,8 +29,6 @@ from langgraph_persist.migrate.status import STOCK_VERSION, Status
 from langgraph_persist.migrate.stock import ConcurrentIndex, concurrent_indexes, stock_sql
 
 VERSION_TABLE = "schema_version"
-# With another paramstyle SQLAlchemy would double the percent signs of names.
-DIALECT = postgresql.dialect(paramstyle="named")
 # Short: while a statement waits for a table's lock, everybody else waits behind it.
 LOCK_TIMEOUT_MS = 1000
 
@@ -170,13 +167,24 @@ class Runner:
         return self._conn.execute(self._queries[query].encode(), params).fetchall()
 
 
-def ddl(schemas: Schemas) -> str:
-    """The script of a whole installation, made without a database."""
+def ddl(schemas: Schemas, after: str | None) -> str:
+    """The script of all migrations after that revision, made without a database."""
     out = io.StringIO()
-    steps = [_step(migration, is_upgrade=True) for migration in migrations()]
-    opts = _options(schemas, steps) | {"as_sql": True, "output_buffer": out}
-    context = MigrationContext.configure(dialect=DIALECT, opts=opts)
+    steps = [
+        _step(migration, is_upgrade=True)
+        for migration in migrations()
+        if after is None or migration.revision > after
+    ]
+    opts = _options(schemas, steps) | {"as_sql": True, "output_buffer": out, "starting_rev": after}
+    # With the default style SQLAlchemy would double the percent signs in a schema's name.
+    context = MigrationContext.configure(
+        dialect_name="postgresql", dialect_opts={"paramstyle": "named"}, opts=opts
+    )
     execute = context.impl.static_output
+    for index in concurrent_indexes(STOCK_VERSION, schemas):
+        statement = " ".join(index.sql.split())
+        execute(f"-- Where {index.table} has many rows, run this before, so writers go on:")
+        execute(f"-- {statement};")
     execute("BEGIN;")
     for schema in dict.fromkeys(schemas):
         execute(f"CREATE SCHEMA IF NOT EXISTS {quote(schema)};")

@@ -40,7 +40,6 @@ from langgraph_persist.models.stock import Checkpoint, CheckpointBlob, Checkpoin
 from langgraph_persist.models.views import (
     DailyCost,
     GenerationPrompt,
-    MessageListItem,
     ModelUsage,
     NodePerformance,
     NodeState,
@@ -65,7 +64,6 @@ __all__ = [
     "GenerationPrompt",
     "HitlEvent",
     "Message",
-    "MessageListItem",
     "ModelUsage",
     "Node",
     "NodePerformance",

@@ -117,9 +117,7 @@ def belongs_to(table: str, column: str, key: str = "id") -> ForeignKeyConstraint
 
 def of_session() -> ForeignKeyConstraint:
     """The row goes with its session."""
-    return ForeignKeyConstraint(
-        ["thread_id"], [f"{SCHEMA}.sessions.thread_id"], ondelete="CASCADE"
-    )
+    return ForeignKeyConstraint(["thread_id"], [f"{SCHEMA}.sessions.thread_id"], ondelete="CASCADE")
 
 
 def refers_to(table: str, column: str) -> ForeignKeyConstraint:

@@ -91,9 +91,7 @@ class User(Times, Base):
     approved_todos: Mapped[list[Todo]] = relationship(
         back_populates="approver", passive_deletes=True
     )
-    hitl_events: Mapped[list[HitlEvent]] = relationship(
-        back_populates="user", passive_deletes=True
-    )
+    hitl_events: Mapped[list[HitlEvent]] = relationship(back_populates="user", passive_deletes=True)
     feedback: Mapped[list[Feedback]] = relationship(back_populates="user", passive_deletes=True)
     usage_metrics: Mapped[list[UsageMetric]] = linked(
         "user", primaryjoin="User.id == foreign(UsageMetric.user_id)"

@@ -22,17 +22,6 @@ if TYPE_CHECKING:
     from langgraph_persist.models.sessions import Session
 
 
-class MessageListItem(View):
-    """One message of a list kept in state_values."""
-
-    __tablename__ = "message_lists"
-
-    thread_id: Mapped[str] = mapped_column(primary_key=True)
-    state_value_id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
-    position: Mapped[BigInt] = mapped_column(primary_key=True)
-    message_id: Mapped[uuid.UUID]
-
-
 class StateContent(View):
     """What a row of state_values stands for, as JSON."""
 

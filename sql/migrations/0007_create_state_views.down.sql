@@ -1,4 +1,3 @@
 DROP VIEW {{schema}}.generation_prompts;
 DROP VIEW {{schema}}.node_states;
 DROP VIEW {{schema}}.state_contents;
-DROP VIEW {{schema}}.message_lists;

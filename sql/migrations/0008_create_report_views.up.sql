@@ -132,7 +132,7 @@ SELECT
     line.message_id
 FROM {{schema}}.workflows w
 LEFT JOIN LATERAL (
-    SELECT array_agg((channel.value ->> 'ref')::uuid) AS refs
+    SELECT v.value, v.base_id
     FROM (
         SELECT n.state
         FROM {{schema}}.nodes n
@@ -145,22 +145,32 @@ LEFT JOIN LATERAL (
         ON v.thread_id = w.thread_id
         AND v.id = (channel.value ->> 'ref')::uuid
         AND v.kind = 'messages'
+    ORDER BY channel.key = 'messages' DESC, channel.key
+    LIMIT 1
 ) final ON true
 CROSS JOIN LATERAL (
+    WITH RECURSIVE chain AS (
+        SELECT final.value, final.base_id, 0 AS depth
+        UNION ALL
+        SELECT base.value, base.base_id, chain.depth + 1
+        FROM chain
+        JOIN {{schema}}.state_values base
+            ON base.thread_id = w.thread_id AND base.id = chain.base_id
+        WHERE chain.depth BETWEEN 0 AND 1000000
+    )
     SELECT
-        row_number() OVER (ORDER BY list.state_value_id, list.position) AS position,
+        row_number() OVER (ORDER BY chain.depth DESC, entry.ordinality) AS position,
         m.role, m.name, m.text, m.content, m.tool_calls, m.message_id
-    FROM {{schema}}.message_lists list
-    JOIN {{schema}}.messages m ON m.thread_id = list.thread_id AND m.id = list.message_id
-    WHERE list.thread_id = w.thread_id
-        AND list.state_value_id = ANY (final.refs)
-        AND m.turn = w.turn
+    FROM chain
+    CROSS JOIN LATERAL jsonb_array_elements_text(chain.value) WITH ORDINALITY AS entry
+    JOIN {{schema}}.messages m
+        ON m.thread_id = w.thread_id AND m.id = entry.value::uuid AND m.turn = w.turn
     UNION ALL
     SELECT 1, 'human', NULL, w.user_input, w.input, NULL, NULL
-    WHERE final.refs IS NULL AND coalesce(w.user_input, w.input::text) IS NOT NULL
+    WHERE final.value IS NULL AND coalesce(w.user_input, w.input::text) IS NOT NULL
     UNION ALL
     SELECT 2, 'ai', NULL, w.result #>> '{}', w.result, NULL, NULL
-    WHERE final.refs IS NULL AND w.result IS NOT NULL
+    WHERE final.value IS NULL AND w.result IS NOT NULL
 ) line;
 
 -- Days are UTC days.

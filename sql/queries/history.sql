@@ -36,8 +36,8 @@ ORDER BY r.attempt, r.started_at, r.id
 -- nodes --
 -- The nodes a workflow executed, in their order; execution_order starts anew in each run.
 SELECT
-    n.thread_id, n.id, n.workflow_id, n.run_id, n.parent_node_id, n.node_name AS name,
-    n.node_type AS type, n.execution_order, n.step, n.attempt, n.status, n.cached, n.task_id,
+    n.thread_id, n.id, n.workflow_id, n.run_id, n.parent_node_id, n.node_name,
+    n.node_type, n.execution_order, n.step, n.attempt, n.status, n.cached, n.task_id,
     n.checkpoint_ns, n.triggers, n.input_checkpoint_id, n.checkpoint_id, n.input_data,
     n.output_data, n.metadata, n.started_at, n.completed_at, n.duration_ms,
     n.error_type, n.error_message, n.error_traceback
