@@ -233,12 +233,11 @@ class Persist:
     ) -> str | None:
         """Bring a database up to date, or with ``sql=True`` print the DDL that would, for a DBA.
 
-        The DDL is for a new database and needs no connection. Returns what it printed.
+        With a URL the DDL is what that database lacks; without one it is that of a new database
+        and needs no connection. Returns what it printed.
         """
         if sql:
-            from langgraph_persist.migrate import ddl
-
-            script = ddl(Schemas(schema, checkpoint_schema or "public"))
+            script = _ddl(url, schema, checkpoint_schema)
             print(script)
             return script
         with Persist(url, schema=schema, checkpoint_schema=checkpoint_schema):
@@ -250,9 +249,22 @@ class Persist:
         return self._journal
 
 
+def _ddl(url: str | None, schema: str, checkpoint_schema: str | None) -> str:
+    from langgraph_persist.migrate import current, ddl
+
+    if url is None:
+        return ddl(Schemas(schema, checkpoint_schema or "public"))
+    with Database(url).connect() as conn:
+        schemas = Schemas(schema, checkpoint_schema or find_checkpoint_schema(conn))
+        return ddl(schemas, after=current(conn, schemas))
+
+
 def _engine(journal: Journal) -> Engine:
     from sqlalchemy import create_engine
 
     schemas = journal.schemas
-    engine = create_engine("postgresql+psycopg://", creator=journal.database.connect)
-    return engine.execution_options(schema_translate_map={"langgraph_persist": schemas.record})
+    engine = create_engine(
+        "postgresql+psycopg://", creator=lambda: journal.database.connect(autocommit=False)
+    )
+    places = {"langgraph_persist": schemas.record, None: schemas.checkpoints}
+    return engine.execution_options(schema_translate_map=places)

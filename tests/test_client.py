@@ -20,6 +20,7 @@ import pytest
 from sqlalchemy.orm import Session as OrmSession
 
 from langgraph_persist import Persist, PersistCallbackHandler, PersistSaver
+from langgraph_persist.database.queries import Schemas
 from langgraph_persist.errors import (
     AuthenticationFailed,
     ConfigurationError,
@@ -31,6 +32,7 @@ from langgraph_persist.errors import (
     SchemaOutdated,
     ServerTooOld,
 )
+from langgraph_persist.migrate import downgrade
 from tests.conftest import sibling
 from tests.graphs import chain_of
 
@@ -95,8 +97,20 @@ def test_engine_reads_the_models(database: str) -> None:
             assert {node.node_name for node in workflow.nodes} == {"a", "b"}
 
 
+def test_engine_rolls_back(database: str) -> None:
+    from langgraph_persist.models import Session
+
+    with Persist(database) as persist:
+        with OrmSession(persist.engine) as orm:
+            orm.add(Session(thread_id="never"))
+            orm.flush()
+            orm.rollback()
+        with OrmSession(persist.engine) as orm:
+            assert orm.get(Session, "never") is None
+
+
 def test_schemas_of_ones_own(database: str) -> None:
-    with Persist(database, schema='Odd "name"', checkpoint_schema="check points") as persist:
+    with Persist(database, schema='Odd "100%"', checkpoint_schema="check points") as persist:
         ping(persist)
         assert persist.history.last().status == "completed"
         graph = chain_of(["a", "b"]).compile(checkpointer=persist.checkpointer)
@@ -189,7 +203,7 @@ def test_unknown_user(database: str) -> None:
 
 
 def test_missing_privilege(limited: str) -> None:
-    with pytest.raises(PrivilegeMissing, match="Persist.migrate"):
+    with pytest.raises(PrivilegeMissing, match=r"Persist\.migrate"):
         Persist(limited).open()
 
 
@@ -216,6 +230,13 @@ def test_ddl_is_printed_for_a_dba(database: str, capsys: pytest.CaptureFixture[s
         conn.execute(script.encode())
     with Persist(database, migrate=False) as persist:
         ping(persist)
+    downgrade(database, Schemas(), "0006")
+    script = Persist.migrate(database, sql=True)
+    assert script is not None
+    assert "CREATE TABLE" not in script
+    with psycopg.connect(database, autocommit=True) as conn:
+        conn.execute(script.encode())
+    Persist(database, migrate=False).open().close()
 
 
 def test_a_lost_server_fails_the_run_and_keeps_the_thread(server_url: str, database: str) -> None:

@@ -160,8 +160,8 @@ class Database:
         """The connection string, password included."""
         return make_conninfo("", **self.params)
 
-    def connect(self) -> Connection[Any]:
-        """A new connection of its own, in autocommit, checked for the server's version.
+    def connect(self, *, autocommit: bool = True) -> Connection[Any]:
+        """A new connection of its own, checked for the server's version.
 
         Raises:
             DatabaseUnavailable: or the subclass that says why.
@@ -173,6 +173,7 @@ class Database:
             raise connection_error(error, self.params) from error
         try:
             self._configure(conn)
+            conn.autocommit = autocommit
         except BaseException:
             conn.close()
             raise

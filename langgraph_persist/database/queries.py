@@ -60,5 +60,6 @@ def load(area: str) -> Mapping[str, str]:
 
 @cache
 def queries(area: str, schemas: Schemas) -> Mapping[str, str]:
-    """The statements of an area, ready for these schemas."""
+    """The statements of an area, ready for these schemas, to be executed with parameters."""
+    schemas = Schemas(*(name.replace("%", "%%") for name in schemas))
     return {name: schemas.render(sql) for name, sql in load(area).items()}
