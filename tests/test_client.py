@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 import psycopg
 import pytest
+from langchain_core.messages import HumanMessage
 from sqlalchemy.orm import Session as OrmSession
 
 from langgraph_persist import Persist, PersistCallbackHandler, PersistSaver
@@ -34,7 +35,7 @@ from langgraph_persist.errors import (
 )
 from langgraph_persist.migrate import downgrade
 from tests.conftest import sibling
-from tests.graphs import chain_of
+from tests.graphs import chain_of, chat_graph
 
 
 def ping(persist: Persist, thread_id: str = "t") -> dict[str, Any]:
@@ -150,6 +151,50 @@ def test_parts_by_themselves_share_a_journal(database: str) -> None:
             " USING (thread_id, checkpoint_id)"
         ).fetchone()
     assert linked == (1,)
+
+
+def test_delete_thread_keeps_the_record_and_marks_the_session(database: str) -> None:
+    with Persist(database) as persist:
+        ping(persist)
+        persist.checkpointer.delete_thread("t")
+        assert persist.checkpointer.get_tuple(persist.config("t")) is None
+        (workflow,) = persist.history.workflows(thread="t")
+        assert workflow.state_after("b")["count"] == 2
+        with persist.engine.connect() as conn:
+            (marked,) = conn.exec_driver_sql(
+                "SELECT status, ended_at IS NOT NULL, metadata ? 'checkpoints_deleted_at'"
+                " FROM langgraph_persist.sessions"
+            ).fetchall()
+        assert tuple(marked) == ("completed", True, True)
+        ping(persist)
+        assert [w.turn for w in persist.history.workflows(thread="t")] == [2, 1]
+
+
+def test_delete_thread_deletes_the_record_where_asked(database: str) -> None:
+    with Persist(database) as persist:
+        ping(persist)
+        persist.checkpointer.delete_thread("t", record="delete")
+        assert persist.history.workflows() == []
+        ping(persist)
+        assert persist.history.last().state_after("b")["log"] == ["a", "b"]
+
+
+def test_copy_thread_copies_the_record_where_asked(database: str) -> None:
+    with Persist(database) as persist:
+        graph = persist.attach(chat_graph("yes", "no").compile(checkpointer=persist.checkpointer))
+        graph.invoke({"messages": [HumanMessage("hi")]}, persist.config("t"))
+        persist.checkpointer.copy_thread("t", "bare")
+        persist.checkpointer.copy_thread("t", "whole", record=True)
+        assert persist.history.workflows(thread="bare") == []
+        (original,) = persist.history.workflows(thread="t")
+        (copied,) = persist.history.workflows(thread="whole")
+        assert copied.state_after("ask") == original.state_after("ask")
+        assert [m["content"] for m in copied.generations[0].prompt] == ["hi", "sunny in Oslo"]
+        with pytest.raises(ConfigurationError, match="'whole' has a record"):
+            persist.checkpointer.copy_thread("t", "whole", record=True)
+        graph.invoke({"messages": [HumanMessage("again")]}, persist.config("whole"))
+        assert [w.turn for w in persist.history.workflows(thread="whole")] == [2, 1]
+        assert persist.history.workflow(original.id).thread_id == "t"
 
 
 # --- errors ---
@@ -285,7 +330,7 @@ def test_embedded_is_shared_by_processes(project: Path) -> None:
         """
         import sys
         from langgraph_persist import Persist
-        from tests.graphs import chain_of
+        from tests.graphs import chain_of, chat_graph
         with Persist() as persist:
             graph = persist.attach(chain_of(["a"]).compile(checkpointer=persist.checkpointer))
             for number in range(5):

@@ -23,6 +23,7 @@ from psycopg import Connection
 from langgraph_persist.database.connection import Backoff, Database, is_connection_lost
 from langgraph_persist.database.queries import Schemas
 from langgraph_persist.errors import DatabaseUnavailable, DurabilityError, JournalClosed
+from langgraph_persist.journal.privacy import without_content
 from langgraph_persist.journal.runs import Runs
 from langgraph_persist.journal.unit import Group, Unit
 from langgraph_persist.journal.write import write_group
@@ -57,6 +58,8 @@ class Journal:
         self._schema, self._checkpoint_schema = schema, checkpoint_schema
         self._schemas: Schemas | None = None
         self.runs = Runs()
+        self.content = True
+        """False where a saver encrypts: then the record holds nothing that was said."""
         self.committed_units = 0
         self.committed_groups = 0
         self.failed_units = 0
@@ -111,6 +114,8 @@ class Journal:
             DurabilityError: an earlier unit of its thread could not be committed.
             JournalClosed: the journal was closed.
         """
+        if not self.content:
+            unit.rows = without_content(unit.rows)
         unit.measure()
         with self._lock:
             self._refuse(unit)

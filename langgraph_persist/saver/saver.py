@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
-from typing import Any, NoReturn, TypeAlias, TypeVar, cast
+from typing import Any, Literal, NoReturn, TypeAlias, TypeVar, cast
 from uuid import UUID
 
 import orjson
@@ -30,7 +30,8 @@ from langgraph.checkpoint.serde.encrypted import EncryptedSerializer
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.checkpoint.serde.types import _DeltaSnapshot
 from psycopg import Connection, Cursor
-from psycopg.rows import DictRow, dict_row
+from psycopg.rows import DictRow, dict_row, tuple_row
+from psycopg.types.json import Jsonb
 
 from langgraph_persist.database.connection import Target
 from langgraph_persist.database.queries import Schemas, queries
@@ -40,9 +41,10 @@ from langgraph_persist.journal import Graph, Journal, Run, Unit, release, share
 from langgraph_persist.journal.unit import Blob, Fields, Rows, Write
 from langgraph_persist.saver.exact import CONSTRUCTORS, dumps
 from langgraph_persist.saver.stock import StockCursor
-from langgraph_persist.saver.values import split
+from langgraph_persist.saver.values import encrypts, split
 
 T = TypeVar("T")
+Record: TypeAlias = Literal["keep", "delete"]
 DictRows: TypeAlias = "list[DictRow]"
 
 LARGEST_VALUE = 1_000_000_000
@@ -62,8 +64,13 @@ class PersistSaver(PostgresSaver):
     ``PersistCallbackHandler`` of the same database records, they return once queued, and the run
     ends only after everything of it is committed (except with ``durability="sync"``).
 
+    With an ``EncryptedSerializer``, or any serde that has a true attribute ``encrypts``, no state
+    value is stored in the clear, and a record on the same database keeps structure, timings and
+    counts only.
+
     Raises:
         DurabilityError: what was put could not be committed.
+        UnserializableValue: a state value cannot be stored; nothing of it was.
     """
 
     def __init__(
@@ -80,6 +87,9 @@ class PersistSaver(PostgresSaver):
         self.journal = journal or share(conn, schema, checkpoint_schema)
         if isinstance(self.serde, (JsonPlusSerializer, EncryptedSerializer)):
             self.serde = self.with_allowlist(CONSTRUCTORS).serde
+        self._encrypts = encrypts(self.serde)
+        if self._encrypts:
+            self.journal.content = False
 
     @classmethod
     @contextmanager
@@ -185,7 +195,7 @@ class PersistSaver(PostgresSaver):
         configurable = config["configurable"]
         thread_id = _thread_id(configurable)
         ns, parent = configurable.get("checkpoint_ns", ""), configurable.get("checkpoint_id")
-        inline, rich = split(checkpoint["channel_values"])
+        inline, rich = split(checkpoint["channel_values"], inline=not self._encrypts)
         versions = {k: str(v) for k, v in new_versions.items() if k in rich}
         run = self.journal.runs.find(thread_id)
         row: Fields = {
@@ -225,7 +235,9 @@ class PersistSaver(PostgresSaver):
         run.saves(graph, step, checkpoint["id"])
         if not run.awaits(graph, step):
             return []
-        state, content = self._state(run.thread_id, ns, checkpoint)
+        state, content = (
+            self._state(run.thread_id, ns, checkpoint) if self.journal.content else (None, [])
+        )
         owner = {"thread_id": run.thread_id, "workflow_id": run.workflow_id}
         rows = [(table, owner | fields) for table, fields in content]
         result = {
@@ -441,25 +453,56 @@ class PersistSaver(PostgresSaver):
 
     # --- threads ---
 
-    def delete_thread(self, thread_id: str) -> None:
-        """Delete all checkpoints and writes of a thread, in one transaction."""
+    def delete_thread(self, thread_id: str, *, record: Record = "keep") -> None:
+        """Delete all checkpoints and writes of a thread, in one transaction.
+
+        Its record is kept, the session marked in its ``metadata``; or deleted along with it.
+        """
+        thread_id = str(thread_id)
         self._settle(thread_id)
-        self.journal.database.retry(lambda: super(PersistSaver, self).delete_thread(thread_id))
+        names = ["delete_checkpoints", "delete_blobs", "delete_writes"]
+        names.append("delete_session" if record == "delete" else "mark_session")
+        self._transact(names, {"thread_id": thread_id})
         self.journal.runs.forget(thread_id)
 
-    async def adelete_thread(self, thread_id: str) -> None:
+    async def adelete_thread(self, thread_id: str, *, record: Record = "keep") -> None:
         """Like :meth:`delete_thread`, on a thread of its own."""
-        await self._in_executor(self.delete_thread, thread_id)
+        await self._in_executor(lambda: self.delete_thread(thread_id, record=record))
 
-    def copy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
-        """Copy all checkpoints, values and writes to another thread, in one transaction."""
-        self._settle(source_thread_id)
-        threads = {"source": source_thread_id, "target": target_thread_id}
-        self._transact(["copy_checkpoints", "copy_blobs", "copy_writes"], threads)
+    def copy_thread(
+        self, source_thread_id: str, target_thread_id: str, *, record: bool = False
+    ) -> None:
+        """Copy all checkpoints, values and writes to another thread, in one transaction.
 
-    async def acopy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
+        With ``record=True`` the record is copied too, its ids unchanged.
+
+        Raises:
+            ConfigurationError: the target has a record already.
+        """
+        source, target = str(source_thread_id), str(target_thread_id)
+        self._settle(source)
+        params = {"source": source, "target": target, "thread_id": target}
+        names = ["copy_checkpoints", "copy_blobs", "copy_writes"]
+        if record:
+            sql = queries("threads", self.schemas)
+            exists = sql["session_exists"].encode()
+            found = self._read(
+                "copy_thread",
+                source,
+                lambda conn: conn.cursor(row_factory=tuple_row).execute(exists, params).fetchone(),
+            )
+            if found == (True,):
+                raise ConfigurationError(f"thread {target!r} has a record of its own")
+            names += [name for name in sql if name.startswith("copy_")]
+        self._transact(names, params | {"thread": Jsonb({"thread_id": target})})
+
+    async def acopy_thread(
+        self, source_thread_id: str, target_thread_id: str, *, record: bool = False
+    ) -> None:
         """Like :meth:`copy_thread`, on a thread of its own."""
-        await self._in_executor(self.copy_thread, source_thread_id, target_thread_id)
+        await self._in_executor(
+            lambda: self.copy_thread(source_thread_id, target_thread_id, record=record)
+        )
 
     def delete_for_runs(self, run_ids: Sequence[str]) -> None:
         """Delete the checkpoints, with their writes, whose metadata has one of these run ids."""
@@ -472,7 +515,7 @@ class PersistSaver(PostgresSaver):
 
     def _transact(self, names: Sequence[str], params: Mapping[str, Any]) -> None:
         """Run named statements in one transaction."""
-        sql = queries("checkpoints", self.schemas)
+        sql = {**queries("checkpoints", self.schemas), **queries("threads", self.schemas)}
 
         def work(conn: Connection[Any]) -> None:
             with conn.transaction():

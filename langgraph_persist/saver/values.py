@@ -6,21 +6,29 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from langgraph.checkpoint.serde.encrypted import EncryptedSerializer
 from langgraph.checkpoint.serde.types import _DeltaSnapshot
 
 
-def split(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Channel values for the checkpoint's own JSON, and those for the blob table."""
-    inline: dict[str, Any] = {}
+def encrypts(serde: object) -> bool:
+    """Whether a serializer encrypts what it is given."""
+    return isinstance(serde, EncryptedSerializer) or bool(getattr(serde, "encrypts", False))
+
+
+def split(
+    values: Mapping[str, Any], *, inline: bool = True
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Channel values for the checkpoint's own JSON, if any may stand there, and for blobs."""
+    plain: dict[str, Any] = {}
     rich: dict[str, Any] = {}
     for channel, value in values.items():
         if isinstance(value, _DeltaSnapshot):
-            rich[channel], inline[channel] = value, True
-        elif survives_jsonb(value):
-            inline[channel] = value
+            rich[channel], plain[channel] = value, True
+        elif inline and survives_jsonb(value):
+            plain[channel] = value
         else:
             rich[channel] = value
-    return inline, rich
+    return plain, rich
 
 
 def survives_jsonb(value: Any) -> bool:

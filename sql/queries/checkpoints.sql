@@ -132,3 +132,15 @@ WITH gone AS (
 DELETE FROM {{checkpoint_schema}}.checkpoint_writes AS w USING gone AS g
 WHERE w.thread_id = g.thread_id AND w.checkpoint_ns = g.checkpoint_ns
     AND w.checkpoint_id = g.checkpoint_id
+
+-- delete_checkpoints --
+-- Deletes a thread's checkpoints.
+DELETE FROM {{checkpoint_schema}}.checkpoints WHERE thread_id = %(thread_id)s
+
+-- delete_blobs --
+-- Deletes a thread's checkpoint blobs.
+DELETE FROM {{checkpoint_schema}}.checkpoint_blobs WHERE thread_id = %(thread_id)s
+
+-- delete_writes --
+-- Deletes a thread's checkpoint writes.
+DELETE FROM {{checkpoint_schema}}.checkpoint_writes WHERE thread_id = %(thread_id)s

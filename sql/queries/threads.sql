@@ -1,0 +1,128 @@
+-- mark_session --
+-- Says of a session that its checkpoints are gone; an active one has ended by that.
+UPDATE {{schema}}.sessions SET
+    status = CASE status WHEN 'active' THEN 'completed' ELSE status END,
+    ended_at = coalesce(ended_at, now()),
+    metadata = coalesce(metadata, '{}') || jsonb_build_object('checkpoints_deleted_at', now()),
+    updated_at = now()
+WHERE thread_id = %(thread_id)s
+
+-- delete_session --
+-- Deletes a session and, by its foreign keys, all that is recorded of it.
+DELETE FROM {{schema}}.sessions WHERE thread_id = %(thread_id)s
+
+-- session_exists --
+-- Whether a thread has a session.
+SELECT EXISTS (SELECT FROM {{schema}}.sessions WHERE thread_id = %(thread_id)s)
+
+-- copy_sessions --
+-- Copies a thread's sessions to another thread.
+INSERT INTO {{schema}}.sessions
+SELECT copied.*
+FROM {{schema}}.sessions AS own, jsonb_populate_record(own, %(thread)s) AS copied
+WHERE own.thread_id = %(source)s
+
+-- copy_workflows --
+-- Copies a thread's workflows to another thread.
+INSERT INTO {{schema}}.workflows
+SELECT copied.*
+FROM {{schema}}.workflows AS own, jsonb_populate_record(own, %(thread)s) AS copied
+WHERE own.thread_id = %(source)s
+
+-- copy_workflow_runs --
+-- Copies a thread's workflow runs to another thread.
+INSERT INTO {{schema}}.workflow_runs
+SELECT copied.*
+FROM {{schema}}.workflow_runs AS own, jsonb_populate_record(own, %(thread)s) AS copied
+WHERE own.thread_id = %(source)s
+
+-- copy_messages --
+-- Copies a thread's messages to another thread.
+INSERT INTO {{schema}}.messages
+SELECT copied.*
+FROM {{schema}}.messages AS own, jsonb_populate_record(own, %(thread)s) AS copied
+WHERE own.thread_id = %(source)s
+
+-- copy_state_values --
+-- Copies a thread's state values to another thread.
+INSERT INTO {{schema}}.state_values
+SELECT copied.*
+FROM {{schema}}.state_values AS own, jsonb_populate_record(own, %(thread)s) AS copied
+WHERE own.thread_id = %(source)s
+
+-- copy_nodes --
+-- Copies a thread's nodes to another thread.
+INSERT INTO {{schema}}.nodes
+SELECT copied.*
+FROM {{schema}}.nodes AS own, jsonb_populate_record(own, %(thread)s) AS copied
+WHERE own.thread_id = %(source)s
+
+-- copy_generations --
+-- Copies a thread's generations to another thread.
+INSERT INTO {{schema}}.generations
+SELECT copied.*
+FROM {{schema}}.generations AS own, jsonb_populate_record(own, %(thread)s) AS copied
+WHERE own.thread_id = %(source)s
+
+-- copy_retrievals --
+-- Copies a thread's retrievals to another thread.
+INSERT INTO {{schema}}.retrievals
+SELECT copied.*
+FROM {{schema}}.retrievals AS own, jsonb_populate_record(own, %(thread)s) AS copied
+WHERE own.thread_id = %(source)s
+
+-- copy_plans --
+-- Copies a thread's plans to another thread.
+INSERT INTO {{schema}}.plans
+SELECT copied.*
+FROM {{schema}}.plans AS own, jsonb_populate_record(own, %(thread)s) AS copied
+WHERE own.thread_id = %(source)s
+
+-- copy_plan_versions --
+-- Copies a thread's plan versions to another thread.
+INSERT INTO {{schema}}.plan_versions
+SELECT copied.*
+FROM {{schema}}.plan_versions AS own, jsonb_populate_record(own, %(thread)s) AS copied
+WHERE own.thread_id = %(source)s
+
+-- copy_todos --
+-- Copies a thread's todos to another thread.
+INSERT INTO {{schema}}.todos
+SELECT copied.*
+FROM {{schema}}.todos AS own, jsonb_populate_record(own, %(thread)s) AS copied
+WHERE own.thread_id = %(source)s
+
+-- copy_execution_results --
+-- Copies a thread's execution results to another thread.
+INSERT INTO {{schema}}.execution_results
+SELECT copied.*
+FROM {{schema}}.execution_results AS own, jsonb_populate_record(own, %(thread)s) AS copied
+WHERE own.thread_id = %(source)s
+
+-- copy_tool_executions --
+-- Copies a thread's tool executions to another thread.
+INSERT INTO {{schema}}.tool_executions
+SELECT copied.*
+FROM {{schema}}.tool_executions AS own, jsonb_populate_record(own, %(thread)s) AS copied
+WHERE own.thread_id = %(source)s
+
+-- copy_hitl_events --
+-- Copies a thread's hitl events to another thread.
+INSERT INTO {{schema}}.hitl_events
+SELECT copied.*
+FROM {{schema}}.hitl_events AS own, jsonb_populate_record(own, %(thread)s) AS copied
+WHERE own.thread_id = %(source)s
+
+-- copy_evaluations --
+-- Copies a thread's evaluations to another thread.
+INSERT INTO {{schema}}.evaluations
+SELECT copied.*
+FROM {{schema}}.evaluations AS own, jsonb_populate_record(own, %(thread)s) AS copied
+WHERE own.thread_id = %(source)s
+
+-- copy_feedback --
+-- Copies a thread's feedback to another thread.
+INSERT INTO {{schema}}.feedback
+SELECT copied.*
+FROM {{schema}}.feedback AS own, jsonb_populate_record(own, %(thread)s) AS copied
+WHERE own.thread_id = %(source)s

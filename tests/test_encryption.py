@@ -1,0 +1,175 @@
+"""With an encrypting serde nothing that a state held can be read anywhere in the database."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import psycopg
+import pytest
+from langchain_core.messages import HumanMessage, SystemMessage
+from langgraph.checkpoint.serde.base import CipherProtocol
+from langgraph.checkpoint.serde.encrypted import EncryptedSerializer
+from langgraph.graph import START, StateGraph
+from langgraph.types import Command, interrupt
+
+from langgraph_persist import Persist
+from langgraph_persist.journal.privacy import CONTENT, CONTENT_TABLES
+from langgraph_persist.journal.unit import KEYS
+from tests.graphs import Chat, fake_model, weather
+
+SECRET = "s3cr3t-Oslo"
+
+
+class Xor(CipherProtocol):
+    """A cipher good enough for a grep."""
+
+    def encrypt(self, plaintext: bytes) -> tuple[str, bytes]:
+        return "xor", self._apply(plaintext)
+
+    def decrypt(self, ciphername: str, ciphertext: bytes) -> bytes:
+        assert ciphername == "xor"
+        return self._apply(ciphertext)
+
+    def _apply(self, data: bytes) -> bytes:
+        stream = b"".join(
+            hashlib.sha256(index.to_bytes(8, "big")).digest()
+            for index in range(len(data) // 32 + 1)
+        )
+        return bytes(a ^ b for a, b in zip(data, stream, strict=False))
+
+
+def dump(url: str) -> str:
+    """Every row of every table, as text, bytes in hexadecimal."""
+    with psycopg.connect(url) as conn:
+        tables = conn.execute(
+            "SELECT format('%I.%I', schemaname, tablename) FROM pg_tables"
+            " WHERE schemaname IN ('public', 'langgraph_persist')"
+        ).fetchall()
+        rows = [
+            row
+            for (table,) in tables
+            for (row,) in conn.execute(f"SELECT t::text FROM {table} AS t".encode())
+        ]
+    return "\n".join(rows)
+
+
+def secrets_of(url: str) -> list[str]:
+    text = dump(url).lower()
+    forms = [SECRET.lower(), SECRET.encode().hex(), SECRET.encode("utf-16-le").hex()]
+    return [form for form in forms if form in text]
+
+
+class Talk(Chat):
+    note: str
+    number: int
+
+
+def talk() -> StateGraph[Any, Any, Any, Any]:
+    model = fake_model(f"the word is {SECRET}", f"again {SECRET}")
+
+    def ask(state: Talk) -> dict[str, Any]:
+        found = weather.invoke({"city": SECRET})
+        answered = model.invoke([SystemMessage(SECRET), HumanMessage(found)])
+        return {"messages": [answered], "note": SECRET, "number": 3}
+
+    def approve(state: Talk) -> dict[str, Any]:
+        return {"note": str(interrupt({"secret": SECRET}))}
+
+    def fail(state: Talk) -> dict[str, Any]:
+        raise ValueError(SECRET)
+
+    builder = StateGraph(Talk)
+    builder.add_node("ask", ask)
+    builder.add_node("approve", approve)
+    builder.add_node("fail", fail)
+    builder.add_edge(START, "ask")
+    builder.add_edge("ask", "approve")
+    builder.add_edge("approve", "fail")
+    return builder
+
+
+def drive(persist: Persist) -> Any:
+    graph = persist.attach(talk().compile(checkpointer=persist.checkpointer))
+    config = persist.config("t", user="alice")
+    graph.invoke({"messages": [HumanMessage(SECRET)], "note": SECRET}, config)
+    with pytest.raises(ValueError, match=SECRET):
+        graph.invoke(Command(resume=SECRET), config)
+    return graph.get_state(config)
+
+
+def test_no_secret_is_readable(migrated: str) -> None:
+    with Persist(migrated, serde=EncryptedSerializer(Xor())) as persist:
+        state = drive(persist)
+        assert state.values["note"] == SECRET
+        assert state.values["number"] == 3
+        assert state.values["messages"][0].content == SECRET
+    assert secrets_of(migrated) == []
+
+
+def test_without_encryption_the_grep_finds_it(migrated: str) -> None:
+    with Persist(migrated) as persist:
+        drive(persist)
+    assert len(secrets_of(migrated)) == 2
+
+
+def test_structure_timings_and_counts_are_kept(migrated: str) -> None:
+    with Persist(migrated, serde=EncryptedSerializer(Xor())) as persist:
+        drive(persist)
+        workflow = persist.history.last()
+        assert workflow.status == "failed"
+        assert workflow.error_type == "ValueError"
+        assert workflow.total_tokens > 0
+        assert [(n.node_name, n.status) for n in workflow.nodes][:2] == [
+            ("ask", "completed"),
+            ("approve", "interrupted"),
+        ]
+        (generation,) = workflow.generations
+        assert generation.model_name == "fake-1"
+        assert generation.latency_ms
+        (call,) = workflow.tool_executions
+        assert call.tool_name == "weather"
+
+
+def test_a_serde_may_say_that_it_encrypts(migrated: str) -> None:
+    class Own:
+        encrypts = True
+
+        def __init__(self) -> None:
+            self.inner = EncryptedSerializer(Xor())
+
+        def dumps_typed(self, obj: Any) -> tuple[str, bytes]:
+            return self.inner.dumps_typed(obj)
+
+        def loads_typed(self, data: tuple[str, bytes]) -> Any:
+            return self.inner.loads_typed(data)
+
+    with Persist(migrated, serde=Own()) as persist:
+        drive(persist)
+    assert secrets_of(migrated) == []
+
+
+def test_every_column_of_text_or_json_is_known_to_be_content_or_not(migrated: str) -> None:
+    """A new column must be put on one of the two lists, so that none is forgotten."""
+    harmless = {
+        *("thread_id", "name", "status", "input_type", "metadata", "tags", "error_type", "slug"),
+        *("kind", "instance_id", "checkpoint_id", "node_name", "node_type", "task_id", "role"),
+        *("checkpoint_ns", "triggers", "input_checkpoint_id", "model_name", "model_provider"),
+        *("price_source", "finish_reason", "prompt_name", "prompt_version", "tool_name"),
+        *("tool_call_id", "username", "email", "password_hash", "api_key_hash", "preferences"),
+        *("language", "current_context", "retry_of", "settings"),
+    }
+    with psycopg.connect(migrated) as conn:
+        columns = conn.execute(
+            "SELECT table_name, column_name FROM information_schema.columns"
+            " WHERE table_schema = 'langgraph_persist' AND table_name = ANY(%s)"
+            " AND data_type IN ('text', 'jsonb', 'ARRAY', 'bytea')",
+            [[t for t in KEYS if t not in CONTENT_TABLES]],
+        ).fetchall()
+    assert columns
+    unknown = [
+        (table, column)
+        for table, column in columns
+        if column not in harmless and column not in CONTENT.get(table, ())
+    ]
+    assert unknown == []
