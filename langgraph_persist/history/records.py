@@ -114,9 +114,9 @@ class Workflow(_Record):
     def _find(self, node: str | UUID | Node) -> Node:
         wanted = node.id if isinstance(node, Node) else node
         for one in reversed(self.nodes):
-            if wanted == (one.name if isinstance(wanted, str) else one.id):
+            if wanted == (one.node_name if isinstance(wanted, str) else one.id):
                 return one
-        known = ", ".join(dict.fromkeys(one.name for one in self.nodes)) or "none"
+        known = ", ".join(dict.fromkeys(one.node_name for one in self.nodes)) or "none"
         raise NotRecorded(f"{self!r} has no node {wanted!s}; recorded are: {known}")
 
     def __repr__(self) -> str:
@@ -151,8 +151,8 @@ class Node(_Record):
     workflow_id: UUID
     run_id: UUID
     parent_node_id: UUID | None
-    name: str
-    type: str
+    node_name: str
+    node_type: str
     execution_order: int | None
     step: int | None
     attempt: int
@@ -190,7 +190,7 @@ class Node(_Record):
     def __repr__(self) -> str:
         order = "" if self.execution_order is None else f"#{self.execution_order} "
         again = f"attempt {self.attempt}" if self.attempt > 1 else None
-        return self._show(f"{order}{self.name!r}", again, self.status, _ms(self.duration_ms))
+        return self._show(f"{order}{self.node_name!r}", again, self.status, _ms(self.duration_ms))
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False, kw_only=True)

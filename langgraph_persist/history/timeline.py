@@ -33,11 +33,12 @@ class TimelineRow:
         if self.node is None:
             return ("", "", "(outside of nodes)", "", "", *calls, "")
         node = self.node
+        again = f" (attempt {node.attempt})" if node.attempt > 1 else ""
         return (
             _number(self.position),
             _number(node.step),
-            "  " * self.depth + node.name + (f" (attempt {node.attempt})" * (node.attempt > 1)),
-            node.status + " (cached)" * node.cached,
+            "  " * self.depth + node.node_name + again,
+            node.status + (" (cached)" if node.cached else ""),
             "" if node.duration_ms is None else f"{node.duration_ms:.1f}",
             *calls,
             _error(node),

@@ -1,0 +1,86 @@
+"""Every statement in ``sql/queries`` parses, finds its columns and takes its parameters."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from langgraph_persist.database import queries as loader
+from langgraph_persist.database.queries import Schemas, load, queries, quote, sql_folder
+
+AREAS = sorted(path.stem for path in (sql_folder() / "queries").glob("*.sql"))
+STATEMENTS = [(area, name) for area in AREAS for name in load(area)]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty queries folder that the loader reads instead of the real one."""
+    (tmp_path / "queries").mkdir()
+    monkeypatch.setattr(loader, "sql_folder", lambda: tmp_path)
+    load.cache_clear()
+    yield tmp_path / "queries"
+    load.cache_clear()
+
+
+def numbered(sql: str) -> str:
+    """The statement with ``$n`` in place of psycopg's placeholders."""
+    names: list[str] = []
+
+    def number(match: re.Match[str]) -> str:
+        name = match[1] or f"{len(names)}"
+        if name not in names:
+            names.append(name)
+        return f"${names.index(name) + 1}"
+
+    return re.sub(r"%(?:\((\w+)\))?[sbt]", number, sql).replace("%%", "%")
+
+
+def test_statements_are_read_by_name(folder: Path) -> None:
+    (folder / "a.sql").write_text(
+        "-- one --\n-- Says one.\nSELECT 1\n\n-- two --\n-- Says two.\nSELECT 2 -- two --\n"
+    )
+    assert load("a") == {
+        "one": "-- Says one.\nSELECT 1",
+        "two": "-- Says two.\nSELECT 2 -- two --",
+    }
+
+
+def test_a_name_used_twice_is_refused(folder: Path) -> None:
+    (folder / "a.sql").write_text("-- one --\nSELECT 1\n-- one --\nSELECT 2\n")
+    with pytest.raises(ValueError, match="names a statement twice"):
+        load("a")
+
+
+def test_schema_markers_become_quoted_names(folder: Path) -> None:
+    (folder / "b.sql").write_text("-- one --\nTABLE {{schema}}.a, {{checkpoint_schema}}.b\n")
+    schemas = Schemas(record='the "record"', checkpoints="public")
+    assert queries("b", schemas) == {"one": 'TABLE "the ""record""".a, "public".b'}
+
+
+@pytest.mark.parametrize(("area", "name"), STATEMENTS)
+def test_statement_says_its_purpose(area: str, name: str) -> None:
+    assert re.match(r"-- [A-Z].*[.:]$", load(area)[name].splitlines()[0])
+
+
+@pytest.mark.parametrize(("area", "name"), STATEMENTS)
+def test_statement_is_accepted_by_the_server(migrated: str, area: str, name: str) -> None:
+    sql = numbered(queries(area, Schemas())[name])
+    with psycopg.connect(migrated) as conn:
+        conn.execute(f"PREPARE checked AS {sql}".encode())
+
+
+def test_no_marker_is_left_over() -> None:
+    left = [(area, name) for area, name in STATEMENTS if "{{" in queries(area, Schemas())[name]]
+    assert not left
+
+
+def test_quote_doubles_quotes(migrated: str) -> None:
+    name = 'odd "name"; --'
+    with psycopg.connect(migrated) as conn:
+        cursor = conn.execute(f"SELECT 1 AS {quote(name)}".encode())
+        assert cursor.description is not None
+        assert cursor.description[0].name == name
