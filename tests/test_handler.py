@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import operator
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Annotated, Any
 
 import psycopg
 import pytest
@@ -180,6 +181,7 @@ def test_parallel_nodes_share_the_state(persist: Persist, rows: Any) -> None:
     assert {n["node_name"] for n in nodes} == {"x", "y", "z"}
     assert len({n["checkpoint_id"] for n in nodes}) == 1
     assert all(sorted(n["state_data"]["log"]) == ["x", "y", "z"] for n in nodes)
+    assert all(n["state_data"].keys() == {"count", "log"} for n in nodes)
 
 
 def failing_graph() -> StateGraph[Any, Any, Any, Any]:
@@ -585,6 +587,18 @@ def test_functional_api(persist: Persist, rows: Any, mode: str) -> None:
     ] * 3
     assert {n["parent_node_id"] for n in nodes[1:]} == {nodes[0]["id"]}
     assert all(n["status"] == "completed" and n["checkpoint_id"] for n in nodes)
+    state = rows("SELECT state_data FROM node_states WHERE node_name = 'flow'")[0]["state_data"]
+    assert state["__end__"] == 6
+
+
+def test_a_state_without_keys(persist: Persist, rows: Any) -> None:
+    schema: Any = Annotated[list[str], operator.add]
+    builder: Any = StateGraph(schema)
+    builder.add_node("a", lambda state: ["a"])
+    builder.add_edge(START, "a")
+    graph = persist.attach(builder.compile(checkpointer=persist.checkpointer))
+    graph.invoke(["x"], persist.config("t"))
+    assert rows("SELECT state_data FROM node_states")[0]["state_data"] == {"__root__": ["x", "a"]}
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -50,7 +50,9 @@ DictRows: TypeAlias = "list[DictRow]"
 LARGEST_VALUE = 1_000_000_000
 """Bytes; a PostgreSQL field takes 1 GiB with its overhead."""
 
-_INTERNAL_CHANNELS = ("__", "branch:")
+# What LangGraph keeps in channels of its own, beside the state; a state without keys is __root__,
+# and a functional API's results are __end__ and __previous__.
+_INTERNAL_CHANNELS = ("branch:", "join:", "__start__", "__pregel", "__interrupt__", "__error__")
 
 
 class PersistSaver(PostgresSaver):
