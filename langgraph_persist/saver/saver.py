@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextvars
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
@@ -41,11 +42,14 @@ from langgraph_persist.journal import Graph, Journal, Run, Unit, release, share
 from langgraph_persist.journal.unit import Blob, Fields, Rows, Write
 from langgraph_persist.saver.exact import CONSTRUCTORS, dumps
 from langgraph_persist.saver.stock import StockCursor
-from langgraph_persist.saver.values import encrypts, split
+from langgraph_persist.saver.values import encrypts, odd_items, split
 
 T = TypeVar("T")
 Record: TypeAlias = Literal["keep", "delete"]
 DictRows: TypeAlias = "list[DictRow]"
+
+_EXACT = "langgraph_persist_exact"
+"""The key of metadata under which what JSON cannot hold is kept."""
 
 LARGEST_VALUE = 1_000_000_000
 """Bytes; a PostgreSQL field takes 1 GiB with its overhead."""
@@ -206,7 +210,7 @@ class PersistSaver(PostgresSaver):
             "checkpoint_id": checkpoint["id"],
             "parent_checkpoint_id": parent,
             "checkpoint": to_json({**checkpoint, "channel_values": inline}),
-            "metadata": to_json(get_serializable_checkpoint_metadata(config, metadata)),
+            "metadata": self._dump_metadata(thread_id, config, metadata),
             "workflow_id": run.workflow_id if run else None,
         }
         blobs = [
@@ -295,6 +299,27 @@ class PersistSaver(PostgresSaver):
         ]
         replace = all(channel in WRITES_IDX_MAP for channel, _ in writes)
         return Unit(thread_id, writes=rows, replace_writes=replace)
+
+    def _dump_metadata(
+        self, thread_id: str, config: RunnableConfig, metadata: CheckpointMetadata
+    ) -> orjson.Fragment:
+        """Metadata as JSON; what JSON would change is there a second time, exactly."""
+        found = dict(get_serializable_checkpoint_metadata(config, metadata))
+        for source in (config["configurable"], config.get("metadata", {}), metadata):
+            # LangGraph's helper drops NUL from strings.
+            found |= {k: v for k, v in source.items() if k in found and _has_nul(v)}
+        if odd := odd_items(found):
+            type_, data = self._dumps(thread_id, None, "metadata", odd)
+            found[_EXACT] = [type_, base64.b64encode(data).decode()]
+        return to_json(found)
+
+    def _load_checkpoint_tuple(self, value: DictRow) -> CheckpointTuple:
+        metadata = value["metadata"]
+        if exact := metadata.pop(_EXACT, None):
+            odd = self.serde.loads_typed((exact[0], base64.b64decode(exact[1])))
+            kept = {k: v for k, v in metadata.items() if k not in map(clean_text, odd)}
+            value = {**value, "metadata": kept | odd}
+        return super()._load_checkpoint_tuple(value)
 
     def _dumps(
         self, thread_id: str, task_path: str | None, channel: str, value: Any
@@ -561,6 +586,10 @@ def _thread_id(configurable: Mapping[str, Any]) -> str:
     if "\x00" in thread_id:
         raise ConfigurationError("a thread_id cannot contain NUL: PostgreSQL's text has none")
     return thread_id
+
+
+def _has_nul(value: Any) -> bool:
+    return isinstance(value, str) and "\x00" in value
 
 
 def _annotate(error: Exception, operation: str, thread_id: str | None) -> NoReturn:

@@ -44,6 +44,20 @@ def survives_jsonb(value: Any) -> bool:
     return bool(kind is float and abs(value) < 1e15 and (value or math.copysign(1, value) > 0))
 
 
+def odd_items(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """The items of checkpoint metadata that jsonb would refuse or change."""
+    return {k: v for k, v in metadata.items() if not (survives_jsonb(k) and _is_json(v))}
+
+
+def _is_json(value: Any) -> bool:
+    kind = type(value)
+    if kind is dict:
+        return all(survives_jsonb(k) and _is_json(v) for k, v in value.items())
+    if kind in (list, tuple):
+        return all(map(_is_json, value))
+    return kind not in (str, int, float) or survives_jsonb(value)
+
+
 def is_unicode(text: str) -> bool:
     """Whether UTF-8 can hold a text: it has no lone surrogate."""
     try:
