@@ -31,7 +31,7 @@ from langgraph_persist.migrate import find_checkpoint_schema, upgrade
 
 logger = logging.getLogger(__name__)
 
-LINGER = 0.001
+LINGER = 0.02
 """Seconds that an idle writer waits for company when nobody waits for it."""
 
 MAX_ROWS = 50_000
@@ -81,6 +81,7 @@ class Journal:
         self._rows = self._bytes = 0
         self._urgent = False
         self._pending: Counter[str] = Counter()
+        self._saving: Counter[str] = Counter()
         self._failed: dict[str, BaseException] = {}
         self._thread: threading.Thread | None = None
         self._executor: ThreadPoolExecutor | None = None
@@ -127,6 +128,7 @@ class Journal:
             self._rows += unit.count
             self._bytes += unit.size
             self._pending[unit.thread_id] += 1
+            self._saving[unit.thread_id] += unit.saves
             if unit.done is not None:
                 self._urgent = True
             if self._urgent or len(self._queue) == 1 or self.full:
@@ -142,13 +144,15 @@ class Journal:
     def commit(self, unit: Unit) -> Future[None]:
         """Queue a unit; the future is done once it, and all before it, are committed."""
         unit.done = Future()
+        # One who stops waiting (a cancelled task does) must not cancel what others wait for too.
+        unit.done.set_running_or_notify_cancel()
         self.append(unit)
         return unit.done
 
     def settled(self, thread_id: str) -> Future[None] | None:
-        """None when nothing of the thread is queued, else a future for when it is committed."""
+        """None when no checkpoint of the thread is queued, else a future for its commit."""
         with self._lock:
-            if not self._pending.get(thread_id) and thread_id not in self._failed:
+            if not self._saving.get(thread_id) and thread_id not in self._failed:
                 return None
         return self.commit(Unit(thread_id))
 
@@ -161,7 +165,7 @@ class Journal:
         """
         with self._lock:
             threads = set(self._pending) | set(self._failed)
-        for future in [f for t in sorted(threads) if (f := self.settled(t)) is not None]:
+        for future in [self.commit(Unit(thread_id)) for thread_id in sorted(threads)]:
             future.result(timeout)
         return self.committed_units
 
@@ -251,8 +255,10 @@ class Journal:
                 self._rows -= unit.count
                 self._bytes -= unit.size
                 self._pending[unit.thread_id] -= 1
+                self._saving[unit.thread_id] -= unit.saves
                 if not self._pending[unit.thread_id]:
                     del self._pending[unit.thread_id]
+                    del self._saving[unit.thread_id]
                 if (cause := failures.get(unit.thread_id)) is None:
                     continue
                 self.failed_units += 1

@@ -70,6 +70,11 @@ class Unit:
     done: Future[None] | None = None
     """Set when the unit is committed, or failed. One who waits makes the writer start at once."""
 
+    @property
+    def saves(self) -> bool:
+        """Whether a checkpointer reads any of it back."""
+        return self.checkpoint is not None or bool(self.writes)
+
     count: int = 0
     size: int = 0
 
