@@ -10,13 +10,13 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from langchain_core.runnables import Runnable, RunnableConfig
-from langgraph.checkpoint.serde.base import SerializerProtocol
+from langgraph.checkpoint.serde.base import CipherProtocol, SerializerProtocol
 
 from langgraph_persist.database.connection import Database, Target
 from langgraph_persist.database.queries import Schemas
 from langgraph_persist.errors import ConfigurationError, JournalClosed
 from langgraph_persist.handler import PersistCallbackHandler
-from langgraph_persist.journal import Journal, release, share
+from langgraph_persist.journal import Journal, Seal, release, share
 from langgraph_persist.migrate import check, find_checkpoint_schema
 from langgraph_persist.saver import PersistSaver
 
@@ -45,7 +45,10 @@ class Persist:
         checkpoint_schema: the schema of the stock checkpoint tables; by default the one where
             stock would find or create them.
         migrate: False to refuse a database that is not up to date.
-        serde: the serializer of checkpoint values, as in upstream's savers.
+        serde: the serializer of checkpoint values, as in upstream's savers. With an encrypting
+            one the record keeps structure, timings and counts only, unless it is encrypted too.
+        record_cipher: encrypts what users, models, tools and nodes said in the record; whoever
+            reads it through this class with the same cipher sees it in the clear.
         directory: where the embedded server keeps its data, shared by all processes that name it.
 
     Raises:
@@ -60,6 +63,7 @@ class Persist:
         checkpoint_schema: str | None = None,
         migrate: bool = True,
         serde: SerializerProtocol | None = None,
+        record_cipher: CipherProtocol | None = None,
         directory: str | Path = DIRECTORY,
     ) -> None:
         if schema == checkpoint_schema:
@@ -67,6 +71,7 @@ class Persist:
         self._target = url if url is not None else os.environ.get(URL_VARIABLE) or None
         self._schema, self._checkpoint_schema = schema, checkpoint_schema
         self._migrate, self._serde, self._directory = migrate, serde, directory
+        self._seal = None if record_cipher is None else Seal(record_cipher)
         self._lock = threading.Lock()
         self._server: EmbeddedServer | None = None
         self._journal: Journal | None = None
@@ -94,6 +99,8 @@ class Persist:
         except BaseException:
             self._stop_server()
             raise
+        if self._seal is not None:
+            journal.seal = self._seal
         self._handler = PersistCallbackHandler(journal=journal)
         self._saver = PersistSaver(target, serde=self._serde, journal=journal)
         self._journal = journal
@@ -186,7 +193,12 @@ class Persist:
         from langgraph_persist.history import History
 
         journal = self._opened()
-        return History(journal.database.connection, journal.schemas, flush=journal.flush)
+        return History(
+            journal.database.connection,
+            journal.schemas,
+            flush=journal.flush,
+            decrypt=self._seal.open if self._seal else None,
+        )
 
     @property
     def engine(self) -> Engine:

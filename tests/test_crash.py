@@ -6,72 +6,28 @@ import random
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
-from typing import Any
 
-import psycopg
 import pytest
-from psycopg.rows import dict_row
 
 from langgraph_persist import Persist
+from tests.checks import check_record_and_checkpoints_agree, query, wait_for_queries_to_end
 from tests.graphs import chain_of
 
+# Newer Pythons warn of every fork in a process with threads.
+QUIET = ["-W", "ignore::DeprecationWarning"]
 ROOT = Path(__file__).parent.parent
 NODES = ["a", "b", "c", "d", "e"]
 
 
 def worker(*arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "tests._crash_worker", *arguments],
+        [sys.executable, *QUIET, "-m", "tests._crash_worker", *arguments],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
-
-
-def query(url: str, sql: str) -> list[dict[str, Any]]:
-    with psycopg.connect(url, row_factory=dict_row) as conn:
-        conn.execute("SET search_path = langgraph_persist, public")
-        return conn.execute(sql.encode()).fetchall()
-
-
-def wait_for_queries_to_end(url: str) -> None:
-    """A killed client's last transaction may still be committing."""
-    for _ in range(200):
-        others = query(
-            url,
-            "SELECT 1 FROM pg_stat_activity WHERE datname = current_database()"
-            " AND pid <> pg_backend_pid() AND backend_type = 'client backend'",
-        )
-        if not others:
-            return
-        time.sleep(0.05)
-    raise AssertionError("the killed process's connections are still open")
-
-
-def check_record_and_checkpoints_agree(url: str) -> None:
-    orphans = query(
-        url,
-        "SELECT n.* FROM nodes n LEFT JOIN checkpoints c USING (thread_id, checkpoint_id)"
-        " WHERE n.status = 'completed' AND c.checkpoint_id IS NULL",
-    )
-    assert orphans == []
-    unrecorded = query(
-        url,
-        "SELECT c.thread_id, c.metadata FROM checkpoints c WHERE (c.metadata ->> 'step')::int > 0"
-        " AND NOT EXISTS (SELECT FROM nodes n WHERE n.thread_id = c.thread_id"
-        " AND n.checkpoint_id = c.checkpoint_id AND n.status = 'completed')",
-    )
-    assert unrecorded == []
-    gaps = query(
-        url,
-        "SELECT c.* FROM checkpoints c LEFT JOIN checkpoints p ON p.thread_id = c.thread_id"
-        " AND p.checkpoint_id = c.parent_checkpoint_id"
-        " WHERE c.parent_checkpoint_id IS NOT NULL AND p.checkpoint_id IS NULL",
-    )
-    assert gaps == []
 
 
 @pytest.mark.parametrize("round_", range(3))

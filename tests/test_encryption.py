@@ -173,3 +173,22 @@ def test_every_column_of_text_or_json_is_known_to_be_content_or_not(migrated: st
         if column not in harmless and column not in CONTENT.get(table, ())
     ]
     assert unknown == []
+
+
+def test_a_record_cipher_keeps_everything_for_who_has_it(migrated: str) -> None:
+    with Persist(migrated, serde=EncryptedSerializer(Xor()), record_cipher=Xor()) as persist:
+        drive(persist)
+        workflow = persist.history.last()
+        assert workflow.result["note"] == SECRET
+        assert workflow.error_message == SECRET
+        assert workflow.input["note"] == SECRET
+        assert workflow.state_after("ask")["note"] == SECRET
+        assert workflow.state_after("ask")["messages"][-1]["content"] == f"the word is {SECRET}"
+        (generation,) = workflow.generations
+        assert generation.output == f"the word is {SECRET}"
+        assert [m["content"] for m in generation.prompt] == [SECRET, f"sunny in {SECRET}"]
+        (call,) = workflow.tool_executions
+        assert call.input_params == {"city": SECRET}
+    assert secrets_of(migrated) == []
+    with Persist(migrated) as persist:
+        assert SECRET not in repr(persist.history.last().input)

@@ -635,7 +635,6 @@ def test_handler_alone_sets_up(database: str) -> None:
 
 def test_missing_tables_are_named_with_the_remedy(database: str) -> None:
     handler = PersistCallbackHandler(database)
-    with pytest.raises(DurabilityError, match="does not exist") as caught:
+    with pytest.raises(DurabilityError, match=r"does not exist.*call setup\(\)"):
         fake_model("hello").invoke("hi", {"callbacks": [handler]})
-    assert any("setup()" in note for note in caught.value.__notes__)
     handler.close()

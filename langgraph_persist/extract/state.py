@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Callable, Container
 from typing import Any
 from uuid import UUID
 
@@ -15,12 +15,21 @@ from langgraph_persist.extract.messages import Row, is_message_list, message_lis
 INLINE_LIMIT = 128
 
 
-def state_entry(value: Any, known: Container[UUID]) -> tuple[dict[str, Any], list[Row]]:
+def state_entry(
+    value: Any,
+    known: Container[UUID],
+    seal: Callable[[bytes], orjson.Fragment] | None = None,
+) -> tuple[dict[str, Any], list[Row]]:
     """``{"v": json}`` or ``{"ref": id}``, and the rows the reference still needs.
+
+    With a ``seal`` everything is inline, in the form the seal gives to its JSON: the hash of
+    content would tell whether two contents are equal.
 
     Rows are ``(table, fields)`` pairs without ``thread_id``; add their ids to ``known`` once
     they are queued. The entry is a dict for orjson, to be put under the channel's name.
     """
+    if seal is not None:
+        return {"v": seal(to_json_bytes(value))}, []
     if is_message_list(value):
         list_id, rows = message_list(value, known)
         return {"ref": str(list_id)}, rows

@@ -314,6 +314,7 @@ class PersistCallbackHandler(GraphCallbackHandler):
     def _pop(self, run_id: UUID) -> Span | None:
         span = self._spans.pop(run_id, None)
         if span is not None:
+            span.clock.stop()
             span.root.spans.pop(run_id, None)
         return span
 
@@ -419,7 +420,8 @@ class PersistCallbackHandler(GraphCallbackHandler):
     ) -> None:
         started = generation_start(serialized, **payload)
         known = self.journal.runs.known(span.root.run.thread_id)
-        prompt, rows = state_entry(started.messages, known)
+        seal = self.journal.seal.close if self.journal.seal else None
+        prompt, rows = state_entry(started.messages, known, seal)
         row = span.fields | started.fields | {"prompt": prompt, "status": "running"}
         self._recording.send(
             span.root, [*self._recording.owned(span.root, rows), ("generations", row)]

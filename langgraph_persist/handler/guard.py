@@ -39,12 +39,12 @@ def guarded(event: F) -> F:
 
     @functools.wraps(event)
     def safe(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if sys.is_finalizing():
+            # A generator left open is closed at the very end, when nothing can be written.
+            return None
         try:
             return event(self, *args, **kwargs)
         except JournalClosed:
-            # A generator left open is closed at the very end, when nothing can be written.
-            if sys.is_finalizing():
-                return None
             raise
         except DurabilityError:
             return None

@@ -19,11 +19,16 @@ RunKind = Literal["start", "resume", "replay", "fork"]
 class Clock:
     """When something started, and how long ago that is by the monotonic clock."""
 
-    __slots__ = ("_started", "at")
+    __slots__ = ("_ended", "_started", "at")
 
     def __init__(self) -> None:
         self.at = datetime.now(UTC)
         self._started = time.perf_counter()
+        self._ended: float | None = None
+
+    def stop(self) -> None:
+        """Let the time stand still: what comes after is our own work."""
+        self._ended = time.perf_counter()
 
     @property
     def now(self) -> datetime:
@@ -32,8 +37,9 @@ class Clock:
 
     @property
     def elapsed_ms(self) -> float:
-        """Milliseconds since the start."""
-        return (time.perf_counter() - self._started) * 1000
+        """Milliseconds since the start, up to the end if that was."""
+        ended = time.perf_counter() if self._ended is None else self._ended
+        return (ended - self._started) * 1000
 
 
 @dataclass(slots=True, eq=False)

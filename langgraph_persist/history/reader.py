@@ -23,6 +23,7 @@ class History:
         connect: gives a connection for one query.
         schemas: where the tables are.
         flush: called before each query, so that what was recorded so far is seen.
+        decrypt: gives a column's value in the clear, where the record is encrypted.
     """
 
     def __init__(
@@ -31,10 +32,12 @@ class History:
         schemas: Schemas,
         *,
         flush: Callable[[], object] | None = None,
+        decrypt: Callable[[Any], Any] | None = None,
     ) -> None:
         self._connect = connect
         self._statements = queries("history", schemas)
         self._flush = flush
+        self._decrypt = decrypt
 
     def last(self) -> Workflow:
         """The workflow that started last.
@@ -94,7 +97,10 @@ class History:
         if self._flush is not None:
             self._flush()
         with self._connect() as conn, conn.cursor(row_factory=dict_row) as cursor:
-            return cursor.execute(self._statements[statement].encode(), params).fetchall()
+            rows = cursor.execute(self._statements[statement].encode(), params).fetchall()
+        if (decrypt := self._decrypt) is not None:
+            return [{name: decrypt(value) for name, value in row.items()} for row in rows]
+        return rows
 
     def _page(self, **filters: object) -> list[Workflow]:
         unset = dict.fromkeys(("id", "thread_id", "user", "status", "before", "before_id"))

@@ -12,6 +12,7 @@ import atexit
 import logging
 import os
 import threading
+import time
 import weakref
 from collections import Counter
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -23,7 +24,7 @@ from psycopg import Connection
 from langgraph_persist.database.connection import Backoff, Database, is_connection_lost
 from langgraph_persist.database.queries import Schemas
 from langgraph_persist.errors import DatabaseUnavailable, DurabilityError, JournalClosed
-from langgraph_persist.journal.privacy import without_content
+from langgraph_persist.journal.privacy import Seal, without_content
 from langgraph_persist.journal.runs import Runs
 from langgraph_persist.journal.unit import Group, Unit
 from langgraph_persist.journal.write import write_group
@@ -37,6 +38,10 @@ LINGER = 0.02
 MAX_ROWS = 50_000
 MAX_BYTES = 64 << 20
 GROUP_BYTES = 16 << 20
+
+TABLES_MISSING = (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn)
+CALL_SETUP = "the tables are missing or outdated: call setup() once, or open them with Persist"
+RESUME = "nothing after its last checkpoint is kept, invoke it again to resume from there"
 
 _journals: weakref.WeakSet[Journal] = weakref.WeakSet()
 
@@ -60,6 +65,8 @@ class Journal:
         self.runs = Runs()
         self.content = True
         """False where a saver encrypts: then the record holds nothing that was said."""
+        self.seal: Seal | None = None
+        """What encrypts all that was said, where that is wanted."""
         self.committed_units = 0
         self.committed_groups = 0
         self.failed_units = 0
@@ -67,6 +74,7 @@ class Journal:
         self.closed = False
         self.users = 0
         self._connection: Connection[Any] | None = None
+        self._lost_since: float | None = None
         self._reset()
         _journals.add(self)
         # Hooks run last in, first out: drain before whatever was there ends the server.
@@ -115,7 +123,9 @@ class Journal:
             DurabilityError: an earlier unit of its thread could not be committed.
             JournalClosed: the journal was closed.
         """
-        if not self.content:
+        if self.seal is not None:
+            unit.rows = self.seal.rows(unit.rows)
+        elif not self.content:
             unit.rows = without_content(unit.rows)
         unit.measure()
         with self._lock:
@@ -124,6 +134,8 @@ class Journal:
                 self._wake.notify()
                 self._room.wait(1.0)
             self._refuse(unit)
+            self._learn(unit)
+            unit.queued = time.monotonic()
             self._queue.append(unit)
             self._rows += unit.count
             self._bytes += unit.size
@@ -134,7 +146,6 @@ class Journal:
             if self._urgent or len(self._queue) == 1 or self.full:
                 self._wake.notify()
             self._start()
-        self._learn(unit)
 
     def _learn(self, unit: Unit) -> None:
         """Content that is queued need not be queued again."""
@@ -262,6 +273,7 @@ class Journal:
                 if (cause := failures.get(unit.thread_id)) is None:
                     continue
                 self.failed_units += 1
+                self.runs.forget(unit.thread_id)
                 if unit.done is None:
                     self._failed[unit.thread_id] = cause
                 else:
@@ -278,7 +290,6 @@ class Journal:
             alone = len(threads) == 1 or _is_hopeless(error)
             if (cause := error if alone else self._try(own)) is not None:
                 failures[thread_id] = cause
-                self.runs.forget(thread_id)
                 logger.error("could not commit thread %r: %s", thread_id, type(cause).__name__)
         return failures
 
@@ -286,24 +297,29 @@ class Journal:
         """Commit the units in one transaction; the error if that cannot be."""
         if not any(unit.count for unit in units):
             return None
-        backoff = Backoff(self.database.retry_for)
+        # An outage counts once, however many groups it holds up.
+        since = max(self._lost_since, units[0].queued) if self._lost_since else None
+        backoff = Backoff(self.database.retry_for, since)
+        again = False
         while True:
             try:
-                self._commit(Group(units))
+                self._commit(Group(units), again)
             except Exception as error:
                 if not (self._may_retry(error) and backoff.wait()):
                     return error
+                again = True
                 continue
+            self._lost_since = None
             self.committed_groups += 1
             return None
 
-    def _commit(self, group: Group) -> None:
+    def _commit(self, group: Group, again: bool) -> None:
         schemas = self.schemas
         if isinstance(self.database.target, str):
-            write_group(self._own_connection(), group, schemas)
+            write_group(self._own_connection(), group, schemas, again)
         else:
             with self.database.connection() as conn:
-                write_group(conn, group, schemas)
+                write_group(conn, group, schemas, again)
 
     def _own_connection(self) -> Connection[Any]:
         if self._connection is None or self._connection.closed:
@@ -311,7 +327,8 @@ class Journal:
         return self._connection
 
     def _may_retry(self, error: Exception) -> bool:
-        if is_connection_lost(error):
+        if _is_hopeless(error):
+            self._lost_since = self._lost_since or time.monotonic()
             self._disconnect()
         return self.database.may_retry(error)
 
@@ -350,13 +367,12 @@ def _is_hopeless(error: BaseException) -> bool:
 
 
 def _durability_error(thread_id: str, cause: BaseException) -> DurabilityError:
+    remedy = CALL_SETUP if isinstance(cause, TABLES_MISSING) else RESUME
+    told = " ".join(str(cause).split()).rstrip(".")
     error = DurabilityError(
-        f"what thread {thread_id!r} wrote could not be committed: {cause}. "
-        "Nothing after its last checkpoint is kept; invoke it again to resume from there"
+        f"what thread {thread_id!r} wrote could not be committed: {told}; {remedy}"
     )
     error.__cause__ = cause
-    if isinstance(cause, (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn)):
-        error.add_note("the tables are missing or outdated: call setup() once, or use Persist")
     return error
 
 

@@ -1,6 +1,12 @@
-"""What the record keeps where no content may be readable: structure, timings and counts."""
+"""What the record keeps where no content may be readable: structure, or content encrypted."""
 
 from __future__ import annotations
+
+import base64
+from typing import Any
+
+import orjson
+from langgraph.checkpoint.serde.base import CipherProtocol
 
 from langgraph_persist.journal.unit import Rows
 
@@ -30,3 +36,50 @@ def without_content(rows: Rows) -> Rows:
         for table, fields in rows
         if table not in CONTENT_TABLES
     ]
+
+
+class Seal:
+    """Encrypts what the record holds, value by value, and decrypts what was read of it.
+
+    A sealed value is ``{"cipher": name, "data": base64}`` in a jsonb column, the same as text in
+    a text column.
+    """
+
+    def __init__(self, cipher: CipherProtocol) -> None:
+        self._cipher = cipher
+
+    def close(self, data: bytes) -> orjson.Fragment:
+        """JSON, encrypted."""
+        name, encrypted = self._cipher.encrypt(data)
+        sealed = {"cipher": name, "data": base64.b64encode(encrypted).decode()}
+        return orjson.Fragment(orjson.dumps(sealed))
+
+    def open(self, value: Any) -> Any:
+        """A value read from the database, with all that is sealed in it in the clear."""
+        if isinstance(value, str) and value.startswith(_SEALED_TEXT):
+            return self.open(orjson.loads(value))
+        if isinstance(value, list):
+            return [self.open(item) for item in value]
+        if not isinstance(value, dict):
+            return value
+        if value.keys() == {"cipher", "data"}:
+            data = self._cipher.decrypt(value["cipher"], base64.b64decode(value["data"]))
+            return orjson.loads(data)
+        return {key: self.open(item) for key, item in value.items()}
+
+    def rows(self, rows: Rows) -> Rows:
+        """The rows with every content column sealed; states and prompts are so already."""
+        return [
+            (table, {k: self._column(table, k, v) for k, v in fields.items()})
+            for table, fields in rows
+            if table not in CONTENT_TABLES
+        ]
+
+    def _column(self, table: str, name: str, value: Any) -> Any:
+        if value is None or name in ("state", "prompt") or name not in CONTENT.get(table, ()):
+            return value
+        sealed = self.close(orjson.dumps(value))
+        return orjson.dumps(sealed).decode() if isinstance(value, str) else sealed
+
+
+_SEALED_TEXT = '{"cipher":'

@@ -70,13 +70,16 @@ class Unit:
     done: Future[None] | None = None
     """Set when the unit is committed, or failed. One who waits makes the writer start at once."""
 
+    queued: float = 0
+    """When it was queued, by ``time.monotonic``."""
+
+    count: int = 0
+    size: int = 0
+
     @property
     def saves(self) -> bool:
         """Whether a checkpointer reads any of it back."""
         return self.checkpoint is not None or bool(self.writes)
-
-    count: int = 0
-    size: int = 0
 
     def measure(self) -> None:
         """Set ``count``, the number of rows, and ``size``, about how many bytes they take."""

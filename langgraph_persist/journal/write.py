@@ -16,14 +16,19 @@ from langgraph_persist.journal.unit import KEYS, Blob, Fields, Group, Write
 _PIPELINE = Capabilities().has_pipeline()
 
 
-def write_group(conn: Connection[Any], group: Group, schemas: Schemas) -> None:
-    """Commit the whole group, or nothing of it."""
+def write_group(conn: Connection[Any], group: Group, schemas: Schemas, again: bool) -> None:
+    """Commit the whole group, or nothing of it.
+
+    ``again`` tells that it was tried before, so it may be committed here but on no standby yet.
+    """
     checkpoint_sql = queries("checkpoints", schemas)
     with (
         conn.pipeline() if _PIPELINE else nullcontext(),
         conn.transaction(),
         conn.cursor() as cur,
     ):
+        if again:
+            cur.execute(checkpoint_sql["replicate"].encode())
         _write_record(cur, group, queries("record", schemas))
         _write_checkpoints(cur, group, checkpoint_sql)
 

@@ -36,9 +36,15 @@ from psycopg.types.json import Jsonb
 
 from langgraph_persist.database.connection import Target
 from langgraph_persist.database.queries import Schemas, queries
-from langgraph_persist.errors import ConfigurationError, PersistError, UnserializableValue
+from langgraph_persist.errors import (
+    ConfigurationError,
+    PersistError,
+    SchemaOutdated,
+    UnserializableValue,
+)
 from langgraph_persist.extract import clean_text, state_entry, to_json
 from langgraph_persist.journal import Graph, Journal, Run, Unit, release, share
+from langgraph_persist.journal.journal import CALL_SETUP, TABLES_MISSING
 from langgraph_persist.journal.unit import Blob, Fields, Rows, Write
 from langgraph_persist.saver.exact import CONSTRUCTORS, dumps
 from langgraph_persist.saver.stock import StockCursor
@@ -241,9 +247,8 @@ class PersistSaver(PostgresSaver):
         run.saves(graph, step, checkpoint["id"])
         if not run.awaits(graph, step):
             return []
-        state, content = (
-            self._state(run.thread_id, ns, checkpoint) if self.journal.content else (None, [])
-        )
+        kept = self.journal.content or self.journal.seal is not None
+        state, content = self._state(run.thread_id, ns, checkpoint) if kept else (None, [])
         owner = {"thread_id": run.thread_id, "workflow_id": run.workflow_id}
         rows = [(table, owner | fields) for table, fields in content]
         result = {
@@ -256,6 +261,7 @@ class PersistSaver(PostgresSaver):
     def _state(self, thread_id: str, ns: str, checkpoint: Checkpoint) -> tuple[Any, Rows]:
         """The ``nodes.state`` of a checkpoint, and the rows of values not stored before."""
         known = self.journal.runs.known(thread_id)
+        seal = self.journal.seal.close if self.journal.seal else None
         versions = checkpoint["channel_versions"]
         state: dict[str, Any] = {}
         rows: Rows = []
@@ -269,7 +275,7 @@ class PersistSaver(PostgresSaver):
                 continue
             if isinstance(value, _DeltaSnapshot):
                 value = value.value
-            entry, new = state_entry(value, known)
+            entry, new = state_entry(value, known, seal)
             known.entries[ns, channel] = (version, entry)
             state[clean_text(channel)] = entry
             rows += new
@@ -595,6 +601,6 @@ def _has_nul(value: Any) -> bool:
 def _annotate(error: Exception, operation: str, thread_id: str | None) -> NoReturn:
     where = "" if thread_id is None else f" of thread {thread_id!r}"
     error.add_note(f"in {operation}{where}")
-    if isinstance(error, (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn)):
-        error.add_note("the tables are missing or outdated: call setup() once, or use Persist")
+    if isinstance(error, TABLES_MISSING):
+        raise SchemaOutdated(f"{error.diag.message_primary}; {CALL_SETUP}") from error
     raise error
