@@ -5,7 +5,8 @@
     ├── DatabaseUnavailable         no usable connection
     │   ├── AuthenticationFailed
     │   ├── DatabaseMissing
-    │   └── ServerTooOld
+    │   ├── ServerTooOld
+    │   └── TlsFailed
     ├── EmbeddedServerError         the embedded PostgreSQL cannot run
     ├── SchemaError
     │   ├── SchemaOutdated          tables missing or older than this package
@@ -53,6 +54,10 @@ class DatabaseMissing(DatabaseUnavailable):
 
 class ServerTooOld(DatabaseUnavailable):
     """The server is older than PostgreSQL 14; upgrade it or use the embedded one."""
+
+
+class TlsFailed(DatabaseUnavailable):
+    """No encrypted connection can be made as the URL asks; correct its sslmode or sslrootcert."""
 
 
 class EmbeddedServerError(PersistError, RuntimeError):

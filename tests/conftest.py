@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
@@ -12,7 +13,11 @@ import psycopg
 import pytest
 
 from langgraph_persist.database.queries import Schemas, quote
+from tests.servers import PgBouncer, poolers, running_pgbouncer
 
+POOLED = {
+    f"tests.test_{name}" for name in ("saver", "conformance", "concurrency", "encryption", "handler")
+}
 
 # What a test may fill; the rest goes with its session.
 ROWS = [
@@ -76,10 +81,42 @@ def _migrated_database(server_url: str) -> Iterator[str]:
     drop_database(server_url, url)
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Tests of the saver and the handler run once more through each kind of pooler."""
+    if "migrated" in metafunc.fixturenames and metafunc.module.__name__ in POOLED:
+        ways = [pytest.param("direct", id=pytest.HIDDEN_PARAM), *poolers()]
+        metafunc.parametrize("migrated", ways, indirect=True)
+
+
+@pytest.fixture(scope="session")
+def _pooler(server_url: str) -> Iterator[Callable[[str, str], str]]:
+    """Gives URLs through a pooler of a kind, which is started when first asked for."""
+    with ExitStack() as stack:
+        started: dict[str, PgBouncer] = {}
+
+        def through(kind: str, url: str) -> str:
+            if kind not in started:
+                extra = poolers()[kind]
+                started[kind] = stack.enter_context(running_pgbouncer(server_url, **extra))
+            return started[kind].url(url)
+
+        yield through
+
+
 @pytest.fixture
-def migrated(_migrated_database: str) -> Iterator[str]:
+def direct(_migrated_database: str) -> str:
+    """The migrated database's URL on the server itself; ``migrated`` may be a pooler's."""
+    return _migrated_database
+
+
+@pytest.fixture
+def migrated(request: pytest.FixtureRequest, _migrated_database: str) -> Iterator[str]:
     """The URL of the migrated database; its rows are deleted after the test."""
-    yield _migrated_database
+    kind = getattr(request, "param", "direct")
+    if kind == "direct":
+        yield _migrated_database
+    else:
+        yield request.getfixturevalue("_pooler")(kind, _migrated_database)
     with psycopg.connect(_migrated_database, autocommit=True) as conn, conn.transaction():
         for table in ROWS:
             conn.execute(f"DELETE FROM {table}".encode())

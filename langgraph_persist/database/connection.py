@@ -20,8 +20,10 @@ import psycopg
 from psycopg import Connection
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.pq import TransactionStatus
-from psycopg_pool import ConnectionPool
+from psycopg.rows import tuple_row
+from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout
 
+from langgraph_persist.database.pool import Pool
 from langgraph_persist.errors import (
     AuthenticationFailed,
     ConfigurationError,
@@ -29,6 +31,7 @@ from langgraph_persist.errors import (
     DatabaseUnavailable,
     JournalClosed,
     ServerTooOld,
+    TlsFailed,
 )
 
 Target: TypeAlias = "str | ConnectionPool[Any] | Connection[Any]"
@@ -39,22 +42,15 @@ CONNECT_TIMEOUT = 10
 RETRY_FOR = 30.0
 
 # What a lost server or connection looks like; a statement that is merely wrong is not among them.
-CONNECTION_LOST = (
-    psycopg.errors.AdminShutdown,
-    psycopg.errors.CrashShutdown,
-    psycopg.errors.CannotConnectNow,
-    psycopg.errors.ConnectionException,
-    psycopg.errors.IdleSessionTimeout,
-    psycopg.errors.TooManyConnections,
-    psycopg.errors.ReadOnlySqlTransaction,
-    psycopg.InterfaceError,
-)
+# Class 08 is what PgBouncer says of a server that it lost.
+CONNECTION_LOST = re.compile("08...|57P01|57P02|57P03|57P05|53300|25006")
 TRANSIENT = (psycopg.errors.SerializationFailure, psycopg.errors.DeadlockDetected)
 
 _AUTHENTICATION = re.compile(
     r"authentication failed|no password supplied|role \".*\" does not exist|no pg_hba.conf entry"
 )
-_NO_DATABASE = re.compile(r"database \".*\" does not exist")
+_NO_DATABASE = re.compile(r"database \".*\" does not exist|no such database")
+_TLS = re.compile(r"certificate|does not support SSL|invalid sslmode")
 
 # A connection inherited through a fork is kept, not collected: it belongs to the parent.
 _inherited: list[object] = []
@@ -80,7 +76,11 @@ def parse_url(url: str) -> dict[str, Any]:
         )
     params.setdefault("connect_timeout", CONNECT_TIMEOUT)
     params.setdefault("fallback_application_name", "langgraph_persist")
+    # A server that vanished without a word is noticed within RETRY_FOR, when sending or waiting.
     params.setdefault("tcp_user_timeout", int(RETRY_FOR * 1000))
+    params.setdefault("keepalives_idle", 10)
+    params.setdefault("keepalives_interval", 5)
+    params.setdefault("keepalives_count", 4)
     if "," in str(params.get("host", "")):
         params.setdefault("target_session_attrs", "read-write")
     return dict(params)
@@ -103,6 +103,11 @@ def connection_error(error: psycopg.OperationalError, params: dict[str, Any]) ->
         return DatabaseMissing(
             f"{text}. Create it (CREATE DATABASE {params.get('dbname')}) or correct the URL"
         )
+    if _TLS.search(text):
+        return TlsFailed(
+            f"no encrypted connection to PostgreSQL at {where}: {text}. "
+            "Correct sslmode, sslrootcert or the host's name in the URL"
+        )
     return DatabaseUnavailable(
         f"cannot connect to PostgreSQL at {where}: {text}. "
         "Check that the server runs and that the URL names its host and port"
@@ -111,25 +116,30 @@ def connection_error(error: psycopg.OperationalError, params: dict[str, Any]) ->
 
 def is_connection_lost(error: BaseException) -> bool:
     """Whether a new connection may succeed where this error came from."""
-    if isinstance(error, CONNECTION_LOST):
-        return True
+    if not isinstance(error, psycopg.Error) or isinstance(error, PoolClosed):
+        return False
+    if error.sqlstate is not None:
+        return CONNECTION_LOST.fullmatch(error.sqlstate) is not None
     # libpq reports a broken socket without an SQLSTATE.
-    return isinstance(error, psycopg.OperationalError) and error.sqlstate is None
+    return isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError))
 
 
 class Backoff:
-    """Waits between tries, doubling from 20 ms to 1 s, until ``limit`` seconds have passed."""
+    """Waits between tries, doubling from 20 ms to 1 s, until ``limit`` seconds have passed.
 
-    def __init__(self, limit: float) -> None:
-        self._until = time.monotonic() + limit
+    They begin at ``since``, a value of ``time.monotonic``, or else now.
+    """
+
+    def __init__(self, limit: float, since: float | None = None) -> None:
+        self._until = (time.monotonic() if since is None else since) + limit
         self._delay = 0.02
 
     def wait(self) -> bool:
         """Sleep before another try; False, at once, when the time is over."""
-        delay = self._delay * random.uniform(0.75, 1.25)
-        if time.monotonic() + delay > self._until:
+        left = self._until - time.monotonic()
+        if left <= 0:
             return False
-        time.sleep(delay)
+        time.sleep(min(left, self._delay * random.uniform(0.75, 1.25)))
         self._delay = min(self._delay * 2, 1.0)
         return True
 
@@ -149,7 +159,7 @@ class Database:
         self.params = parse_url(_conninfo(target))
         self.retry_for = retry_for
         self._max_connections = max_connections
-        self._pool: ConnectionPool[Any] | None = None
+        self._pool: Pool | ConnectionPool[Any] | None = None
         self._pid = os.getpid()
         self._lock = threading.RLock()
         self._direct: bool | None = None
@@ -209,7 +219,7 @@ class Database:
         self._closed = True
         with self._lock:
             pool, self._pool = self._pool, None
-        if pool is not None and self._pid == os.getpid():
+        if pool is not None and pool is not self.target and self._pid == os.getpid():
             pool.close()
 
     def _once(self, work: Callable[[Connection[Any]], T]) -> T:
@@ -222,14 +232,14 @@ class Database:
             return True
         if isinstance(self.target, Connection):
             return False
-        permanent = (AuthenticationFailed, DatabaseMissing, ServerTooOld)
+        permanent = (AuthenticationFailed, DatabaseMissing, ServerTooOld, TlsFailed)
         if isinstance(error, DatabaseUnavailable):
             return not isinstance(error, permanent)
         return is_connection_lost(error)
 
     @contextmanager
     def _single(self, conn: Connection[Any]) -> Iterator[Connection[Any]]:
-        with self._lock:
+        with self._lock, self._borrowed(conn):
             if conn.autocommit or conn.info.transaction_status != TransactionStatus.IDLE:
                 yield conn
             else:
@@ -239,10 +249,31 @@ class Database:
     @contextmanager
     def _pooled(self) -> Iterator[Connection[Any]]:
         pool = self._current_pool()
-        with pool.connection() as conn:
-            yield conn
+        try:
+            with pool.connection() as conn, self._borrowed(conn):
+                try:
+                    yield conn
+                except psycopg.errors.ReadOnlySqlTransaction:
+                    conn.close()  # its server is no longer the primary
+                    raise
+        except psycopg.Error as error:
+            lost = is_connection_lost(error) and not isinstance(error, PoolTimeout)
+            if lost and isinstance(pool, ConnectionPool):
+                pool.check()
+            raise
 
-    def _current_pool(self) -> ConnectionPool[Any]:
+    @contextmanager
+    def _borrowed(self, conn: Connection[Any]) -> Iterator[None]:
+        """The user's connection stays as it was, and through a pooler nothing is prepared on it."""
+        threshold = conn.prepare_threshold
+        if not self._is_direct(conn):
+            conn.prepare_threshold = None
+        try:
+            yield
+        finally:
+            conn.prepare_threshold = threshold
+
+    def _current_pool(self) -> Pool | ConnectionPool[Any]:
         pool = self._pool
         if pool is not None and self._pid == os.getpid():
             return pool
@@ -259,18 +290,7 @@ class Database:
         if isinstance(self.target, ConnectionPool):
             self._pool = _copy_pool(self.target) if forked else self.target
         else:
-            # The first connection tells what is wrong; a pool would only time out.
-            self.connect().close()
-            self._pool = ConnectionPool(
-                self.conninfo,
-                min_size=1,
-                max_size=self._max_connections,
-                kwargs={"autocommit": True},
-                configure=self._configure,
-                open=True,
-                name="langgraph_persist",
-                num_workers=1,
-            )
+            self._pool = Pool(self.connect, self._max_connections, self.retry_for)
         self._pid = os.getpid()
 
     def _configure(self, conn: Connection[Any]) -> None:
@@ -280,12 +300,16 @@ class Database:
                 f"{conn.info.server_version // 10000}; langgraph-persist needs "
                 f"{OLDEST_SERVER // 10000} or newer"
             )
-        if self._direct is None:
-            row = conn.execute("SELECT pg_catalog.pg_backend_pid()").fetchone()
-            self._direct = row is not None and row[0] == conn.info.backend_pid
-        if not self._direct:
-            # Behind a pooler a prepared statement may belong to another client.
+        if not self._is_direct(conn):
             conn.prepare_threshold = None
+
+    def _is_direct(self, conn: Connection[Any]) -> bool:
+        """Whether no pooler stands between: behind one, a prepared statement may be another's."""
+        if self._direct is None:
+            with conn.transaction(), conn.cursor(row_factory=tuple_row) as cur:
+                row = cur.execute("SELECT pg_catalog.pg_backend_pid()", prepare=False).fetchone()
+            self._direct = row is not None and row[0] == conn.info.backend_pid
+        return self._direct
 
     def after_fork(self) -> None:
         """In a forked child: new locks; the pool is renewed on first use."""

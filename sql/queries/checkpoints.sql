@@ -58,6 +58,10 @@ ON CONFLICT (thread_id, checkpoint_ns, checkpoint_id) DO UPDATE SET
     metadata = excluded.metadata,
     workflow_id = coalesce(excluded.workflow_id, t.workflow_id)
 
+-- replicate --
+-- Makes this transaction's commit wait for synchronous standbys though it may find all rows there.
+SELECT pg_catalog.pg_logical_emit_message(true, 'langgraph_persist', ''::text)
+
 -- select_checkpoints --
 -- Checkpoints with their channel values and pending writes; a WHERE clause follows.
 SELECT
