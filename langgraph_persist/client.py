@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from langchain_core.runnables import Runnable, RunnableConfig
 from langgraph.checkpoint.serde.base import CipherProtocol, SerializerProtocol
 
-from langgraph_persist.database.connection import Database, Target
+from langgraph_persist.database.connection import RETRY_FOR, Database, Target
 from langgraph_persist.database.queries import Schemas
 from langgraph_persist.errors import ConfigurationError, JournalClosed
 from langgraph_persist.handler import PersistCallbackHandler
@@ -50,6 +50,7 @@ class Persist:
         record_cipher: encrypts what users, models, tools and nodes said in the record; whoever
             reads it through this class with the same cipher sees it in the clear.
         directory: where the embedded server keeps its data, shared by all processes that name it.
+        retry_for: seconds for which reads and writes are repeated while the server is away.
 
     Raises:
         PersistError: one of its subclasses, saying what to do.
@@ -65,12 +66,14 @@ class Persist:
         serde: SerializerProtocol | None = None,
         record_cipher: CipherProtocol | None = None,
         directory: str | Path = DIRECTORY,
+        retry_for: float = RETRY_FOR,
     ) -> None:
         if schema == checkpoint_schema:
             raise ConfigurationError("the record and the checkpoints need schemas of their own")
         self._target = url if url is not None else os.environ.get(URL_VARIABLE) or None
         self._schema, self._checkpoint_schema = schema, checkpoint_schema
-        self._migrate, self._serde, self._directory = migrate, serde, directory
+        self._migrate, self._serde, self._retry_for = migrate, serde, retry_for
+        self._directory = Path(directory).expanduser().absolute()
         self._seal = None if record_cipher is None else Seal(record_cipher)
         self._lock = threading.Lock()
         self._server: EmbeddedServer | None = None
@@ -101,6 +104,7 @@ class Persist:
             raise
         if self._seal is not None:
             journal.seal = self._seal
+        journal.database.retry_for = self._retry_for
         self._handler = PersistCallbackHandler(journal=journal)
         self._saver = PersistSaver(target, serde=self._serde, journal=journal)
         self._journal = journal
@@ -194,11 +198,16 @@ class Persist:
 
         journal = self._opened()
         return History(
-            journal.database.connection,
+            journal.database.run,
             journal.schemas,
             flush=journal.flush,
             decrypt=self._seal.open if self._seal else None,
         )
+
+    @property
+    def url(self) -> str:
+        """The connection string of the open database, with its password: for psql and others."""
+        return self._opened().database.conninfo
 
     @property
     def engine(self) -> Engine:

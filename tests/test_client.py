@@ -81,6 +81,16 @@ def test_url_from_the_environment(database: str, monkeypatch: pytest.MonkeyPatch
         assert persist.history.last().status == "completed"
 
 
+def test_its_url_is_told(database: str) -> None:
+    with Persist(database) as persist, psycopg.connect(persist.url) as conn:
+        assert conn.info.dbname == urlsplit(database).path[1:]
+
+
+def test_an_unknown_status_is_refused(database: str) -> None:
+    with Persist(database) as persist, pytest.raises(ConfigurationError, match="interrupted"):
+        persist.history.workflows(status="finished")
+
+
 def test_sqlalchemy_urls_are_understood(database: str) -> None:
     with Persist(database.replace("postgresql://", "postgresql+psycopg://")) as persist:
         ping(persist)

@@ -264,6 +264,19 @@ def test_interrupt_and_resume_are_one_workflow(persist: Persist, rows: Any, mode
     assert [w["turn"] for w in rows("SELECT turn FROM workflows ORDER BY turn")] == [1, 2]
 
 
+def test_a_workflow_stays_its_starters(persist: Persist, rows: Any) -> None:
+    graph = persist.attach(approval_graph().compile(checkpointer=persist.checkpointer))
+    graph.invoke({"count": 0}, persist.config("t", user="alice", organization="acme", plan="gold"))
+    graph.invoke(Command(resume="yes"), persist.config("t", user="carol", organization="other"))
+    (workflow,) = rows(
+        "SELECT username, slug, w.metadata FROM workflows w JOIN users u ON u.id = w.user_id"
+        " JOIN organizations o ON o.id = w.organization_id"
+    )
+    assert (workflow["username"], workflow["slug"]) == ("alice", "acme")
+    assert workflow["metadata"]["plan"] == "gold"
+    assert rows("SELECT initial_input FROM sessions") == [{"initial_input": None}]
+
+
 def test_resume_in_another_process_continues_the_workflow(migrated: str, rows: Any) -> None:
     inputs: list[Any] = [{"count": 0}, Command(resume="ok")]
     for value in inputs:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
 from dataclasses import FrozenInstanceError
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -16,9 +15,11 @@ import pytest
 from psycopg import Connection, sql
 from psycopg.types.json import Jsonb
 
+from langgraph_persist.database.connection import Database
 from langgraph_persist.database.queries import Schemas
 from langgraph_persist.errors import ConfigurationError, NotRecorded
 from langgraph_persist.history import History, Node
+from langgraph_persist.history.reader import Runner
 
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
 
@@ -106,13 +107,15 @@ def record(conn: Connection[Any]) -> Record:
 
 
 @pytest.fixture
-def connect(migrated: str) -> Callable[[], AbstractContextManager[Connection[Any]]]:
-    return lambda: psycopg.connect(migrated)
+def run(migrated: str) -> Iterator[Runner]:
+    database = Database(migrated)
+    yield database.run
+    database.close()
 
 
 @pytest.fixture
-def history(connect: Callable[[], AbstractContextManager[Connection[Any]]]) -> History:
-    return History(connect, Schemas())
+def history(run: Runner) -> History:
+    return History(run, Schemas())
 
 
 def names(nodes: Any) -> list[str]:
@@ -268,14 +271,12 @@ def test_nodes_of_a_resume_come_after_those_before_it(history: History, record: 
     assert [row.position for row in workflow.timeline().rows] == [1, 2, 3, 4]
 
 
-def test_parts_are_read_once(
-    connect: Callable[[], AbstractContextManager[Connection[Any]]], record: Record
-) -> None:
+def test_parts_are_read_once(run: Runner, record: Record) -> None:
     flushes: list[int] = []
     record.session("t")
     id = record.workflow("t")
     record.node("t", id, 1)
-    workflow = History(connect, Schemas(), flush=lambda: flushes.append(1)).last()
+    workflow = History(run, Schemas(), flush=lambda: flushes.append(1)).last()
 
     assert len(workflow.nodes) == 1
     record.node("t", id, 2)
@@ -284,11 +285,9 @@ def test_parts_are_read_once(
     assert len(flushes) == 2
 
 
-def test_reading_sees_what_flush_writes(
-    connect: Callable[[], AbstractContextManager[Connection[Any]]], record: Record
-) -> None:
+def test_reading_sees_what_flush_writes(run: Runner, record: Record) -> None:
     record.session("t")
-    history = History(connect, Schemas(), flush=lambda: record.workflow("t"))
+    history = History(run, Schemas(), flush=lambda: record.workflow("t"))
     assert history.last().turn == 1
 
 

@@ -477,7 +477,7 @@ def test_an_outdated_database_tells_what_is_missing(
     upgrade(database, S)
     downgrade(database, S, "0007")
     assert pending(conn, S) == ("0008_create_report_views",)
-    with pytest.raises(SchemaOutdated, match=r"lacks 0008_create_report_views; open with migrate"):
+    with pytest.raises(SchemaOutdated, match=r"lacks 0008_create_report_views; open it without"):
         check(conn, S).require()
 
 

@@ -85,7 +85,7 @@ def test_commands_exist(command: str) -> None:
         make = shutil.which("make")
         assert make is not None
         subprocess.run([make, "-n", *arguments], cwd=ROOT, check=True, capture_output=True)
-    elif program == "python":
+    elif program == ".venv/bin/python":
         assert (ROOT / arguments[0]).is_file()
     else:
         project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]

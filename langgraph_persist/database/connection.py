@@ -109,8 +109,8 @@ def connection_error(error: psycopg.OperationalError, params: dict[str, Any]) ->
             "Correct sslmode, sslrootcert or the host's name in the URL"
         )
     return DatabaseUnavailable(
-        f"cannot connect to PostgreSQL at {where}: {text}. "
-        "Check that the server runs and that the URL names its host and port"
+        f"cannot connect to PostgreSQL at {where}: {text}. Check that the server runs and that the "
+        "URL names its host and port (in a URL, write @ : / of a password as %40 %3A %2F)"
     )
 
 

@@ -69,7 +69,7 @@ class Recording:
             "thread_id": run.thread_id,
             "user": root.user,
             "organization": root.organization,
-            "initial_input": workflow.get("user_input"),
+            "initial_input": None if root.kind == "resume" else workflow.get("user_input"),
         }
         rows += [
             ("sessions", session),

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeAlias
 from uuid import UUID
 
 from psycopg import Connection
@@ -15,12 +14,15 @@ from langgraph_persist.database.queries import Schemas, queries
 from langgraph_persist.errors import ConfigurationError, NotRecorded
 from langgraph_persist.history.records import Row, Workflow, read_workflow
 
+Runner: TypeAlias = "Callable[[Callable[[Connection[Any]], list[Row]]], list[Row]]"
+STATUSES = ("running", "completed", "failed", "cancelled", "interrupted")
+
 
 class History:
     """Reads what was recorded, one's own writes included.
 
     Args:
-        connect: gives a connection for one query.
+        run: calls a function of a connection, again on another where the first is lost.
         schemas: where the tables are.
         flush: called before each query, so that what was recorded so far is seen.
         decrypt: gives a column's value in the clear, where the record is encrypted.
@@ -28,13 +30,13 @@ class History:
 
     def __init__(
         self,
-        connect: Callable[[], AbstractContextManager[Connection[Any]]],
+        run: Runner,
         schemas: Schemas,
         *,
         flush: Callable[[], object] | None = None,
         decrypt: Callable[[Any], Any] | None = None,
     ) -> None:
-        self._connect = connect
+        self._run = run
         self._statements = queries("history", schemas)
         self._flush = flush
         self._decrypt = decrypt
@@ -83,6 +85,8 @@ class History:
         """
         if limit < 1:
             raise ConfigurationError(f"limit must be at least 1, not {limit}")
+        if status is not None and status not in STATUSES:
+            raise ConfigurationError(f"no status {status!r}; there are {', '.join(STATUSES)}")
         if isinstance(before, (UUID, str)):
             before = self.workflow(before)
         started, id = (
@@ -96,8 +100,13 @@ class History:
         """What a named statement of ``sql/queries/history.sql`` gives."""
         if self._flush is not None:
             self._flush()
-        with self._connect() as conn, conn.cursor(row_factory=dict_row) as cursor:
-            rows = cursor.execute(self._statements[statement].encode(), params).fetchall()
+        query = self._statements[statement].encode()
+
+        def read(conn: Connection[Any]) -> list[Row]:
+            with conn.cursor(row_factory=dict_row) as cursor:
+                return cursor.execute(query, params).fetchall()
+
+        rows = self._run(read)
         if (decrypt := self._decrypt) is not None:
             return [{name: decrypt(value) for name, value in row.items()} for row in rows]
         return rows

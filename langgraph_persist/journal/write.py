@@ -36,7 +36,9 @@ def write_group(conn: Connection[Any], group: Group, schemas: Schemas, again: bo
 def _write_record(cur: Cursor[Any], group: Group, sql: Mapping[str, str]) -> None:
     for table in KEYS:
         if rows := group.rows.get(table):
-            cur.execute(sql[table].encode(), {"rows": _json(rows.values())})
+            threads = list({fields.get("thread_id"): None for fields in rows.values()})
+            params = {"rows": _json(rows.values()), "threads": threads}
+            cur.execute(sql[table].encode(), params)
 
 
 def _write_checkpoints(cur: Cursor[Any], group: Group, sql: Mapping[str, str]) -> None:

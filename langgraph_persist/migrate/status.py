@@ -80,8 +80,8 @@ class Status:
         self.require_known()
         if self.missing:
             raise SchemaOutdated(
-                f"the database lacks {', '.join(self.missing)}; "
-                "open with migrate=True or run Persist.migrate()"
+                f"the database lacks {', '.join(self.missing)}; open it without migrate=False, "
+                "or let its owner do what Persist.migrate(url, schema=…, sql=True) prints"
             )
 
 
@@ -112,10 +112,13 @@ def find_checkpoint_schema(conn: psycopg.Connection[Any]) -> str:
 
 def _rows(conn: psycopg.Connection[Any], schemas: Schemas, name: str) -> list[tuple[Any, ...]]:
     """The named query's rows; none where its tables do not exist."""
+    sql = queries("migrate", schemas)
+    params = {"schema": schemas.record, "checkpoint_schema": schemas.checkpoints}
     try:
-        return _fetch(
-            conn, queries("migrate", schemas)[name], {"checkpoint_schema": schemas.checkpoints}
-        )
+        # Asking first keeps the server's log free of errors that are none.
+        if _fetch(conn, sql[f"has_{name}"], params) == [(True,)]:
+            return _fetch(conn, sql[name], params)
+        return []
     except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName):
         return []
     except psycopg.errors.InsufficientPrivilege as error:

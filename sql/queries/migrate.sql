@@ -1,3 +1,13 @@
+-- has_ledger --
+-- Whether anything was ever migrated here.
+SELECT pg_catalog.to_regclass(pg_catalog.format('%%I.schema_ledger', %(schema)s::text)) IS NOT NULL
+
+-- has_stock --
+-- Whether upstream's tables are here, in part at least.
+SELECT pg_catalog.to_regclass(
+    pg_catalog.format('%%I.checkpoint_migrations', %(checkpoint_schema)s::text)
+) IS NOT NULL
+
 -- ledger --
 -- The migrations applied here, with the checksums of their files.
 SELECT name, sha256 FROM {{schema}}.schema_ledger ORDER BY name
