@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+from datetime import datetime, timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -18,13 +19,14 @@ from langgraph_persist.errors import ConfigurationError, JournalClosed
 from langgraph_persist.handler import PersistCallbackHandler
 from langgraph_persist.journal import Journal, Seal, release, share
 from langgraph_persist.migrate import check, find_checkpoint_schema
+from langgraph_persist.retention import GRACE, Policy, Retention, RetentionReport, Sessions
 from langgraph_persist.saver import PersistSaver
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from langgraph_persist.database.embedded import EmbeddedServer
-    from langgraph_persist.history import History
+    from langgraph_persist.history import History, Thread
 
 URL_VARIABLE = "LANGGRAPH_PERSIST_URL"
 DIRECTORY = ".langgraph_persist"
@@ -51,6 +53,8 @@ class Persist:
             reads it through this class with the same cipher sees it in the clear.
         directory: where the embedded server keeps its data, shared by all processes that name it.
         retry_for: seconds for which reads and writes are repeated while the server is away.
+        session_ttl: a session expires so long after the last start or end of a run in it, and
+            :meth:`retain` can then delete its checkpoints.
 
     Raises:
         PersistError: one of its subclasses, saying what to do.
@@ -67,6 +71,7 @@ class Persist:
         record_cipher: CipherProtocol | None = None,
         directory: str | Path = DIRECTORY,
         retry_for: float = RETRY_FOR,
+        session_ttl: timedelta | None = None,
     ) -> None:
         if schema == checkpoint_schema:
             raise ConfigurationError("the record and the checkpoints need schemas of their own")
@@ -75,6 +80,7 @@ class Persist:
         self._migrate, self._serde, self._retry_for = migrate, serde, retry_for
         self._directory = Path(directory).expanduser().absolute()
         self._seal = None if record_cipher is None else Seal(record_cipher)
+        self._session_ttl = session_ttl
         self._lock = threading.Lock()
         self._server: EmbeddedServer | None = None
         self._journal: Journal | None = None
@@ -105,7 +111,7 @@ class Persist:
         if self._seal is not None:
             journal.seal = self._seal
         journal.database.retry_for = self._retry_for
-        self._handler = PersistCallbackHandler(journal=journal)
+        self._handler = PersistCallbackHandler(journal=journal, session_ttl=self._session_ttl)
         self._saver = PersistSaver(target, serde=self._serde, journal=journal)
         self._journal = journal
 
@@ -200,7 +206,7 @@ class Persist:
         return History(
             journal.database.run,
             journal.schemas,
-            flush=journal.flush,
+            flush=journal.drain,
             decrypt=self._seal.open if self._seal else None,
         )
 
@@ -243,6 +249,81 @@ class Persist:
             TimeoutError: it took longer than ``timeout`` seconds.
         """
         return self._opened().flush(timeout)
+
+    def threads(
+        self,
+        *,
+        user: str | None = None,
+        status: str | None = None,
+        recorded: bool | None = None,
+        limit: int = 50,
+        before: Thread | datetime | None = None,
+    ) -> list[Thread]:
+        """A page of the threads there are, newest activity first; see ``History.threads``."""
+        return self.history.threads(
+            user=user, status=status, recorded=recorded, limit=limit, before=before
+        )
+
+    def retain(
+        self,
+        *,
+        keep_last: int | None = None,
+        older_than: timedelta | None = None,
+        sessions: Sessions | None = None,
+        record_older_than: timedelta | None = None,
+        grace: timedelta = GRACE,
+        dry_run: bool = False,
+    ) -> RetentionReport:
+        """Delete what is no longer wanted of checkpoints and record, while graphs run on.
+
+        A checkpoint goes if it is both beyond ``keep_last`` and older than ``older_than``, as far
+        as they are given, with its writes, its values that no other one has, and the calls of
+        subgraphs that started from it. What stays can be resumed as before: the older checkpoints
+        that a ``DeltaChannel`` is rebuilt from stay, too, though they may not be whole themselves.
+        Besides, what crashes left behind is deleted; without any argument, only that.
+
+        The work is done thread by thread in small transactions; after an interruption call it
+        again for the rest. Checkpoints and record do not depend on each other. Only replaying or
+        forking a checkpoint that goes at that moment is not safe.
+
+        Args:
+            keep_last: so many of the newest checkpoints of each namespace of a thread stay,
+                whatever their age; 0 for none. By default 1, but 0 for expired sessions.
+            older_than: only checkpoints created before so long ago go.
+            sessions: only these threads: ``"expired"`` or ``"completed"`` sessions, or thread ids.
+                Expired ones lose all their checkpoints if nothing else is said.
+            record_older_than: what is recorded of turns that ended so long ago goes, and sessions
+                as a whole in which nothing happened since.
+            grace: what is younger may be in use by a run that nothing is known of: the ends of
+                branches, writes whose checkpoint is missing, a session's content.
+            dry_run: count what would go, and delete nothing.
+
+        Raises:
+            ConfigurationError: an argument makes no sense.
+        """
+        policy = Policy(
+            keep_last=keep_last,
+            older_than=older_than,
+            sessions=sessions,
+            record_older_than=record_older_than,
+            grace=grace,
+            dry_run=dry_run,
+        )
+        journal = self._opened()
+        journal.flush()
+        forget = journal.runs.forget
+        return Retention(journal.database, journal.schemas, forget=forget).retain(policy)
+
+    def index_metadata(self) -> None:
+        """Build an index for filters on checkpoint metadata, as in ``list(filter=…)``.
+
+        Writers go on meanwhile; needs a direct connection. Every checkpoint written costs a little
+        more afterwards: drop the index ``checkpoints_metadata_idx`` to be rid of it.
+        """
+        from langgraph_persist.migrate import index_metadata
+
+        journal = self._opened()
+        index_metadata(journal.database.conninfo, journal.schemas)
 
     @staticmethod
     def migrate(

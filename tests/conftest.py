@@ -13,10 +13,12 @@ import psycopg
 import pytest
 
 from langgraph_persist.database.queries import Schemas, quote
+from tests import citus
 from tests.servers import PgBouncer, poolers, running_pgbouncer
 
 POOLED = {
-    f"tests.test_{name}" for name in ("saver", "conformance", "concurrency", "encryption", "handler")
+    f"tests.test_{name}"
+    for name in ("saver", "conformance", "concurrency", "encryption", "handler")
 }
 
 # What a test may fill; the rest goes with its session.
@@ -54,11 +56,27 @@ def make_database(server_url: str) -> str:
     name = f"test_{uuid.uuid4().hex[:12]}"
     with psycopg.connect(server_url, autocommit=True) as conn:
         conn.execute(f"CREATE DATABASE {quote(name)} TEMPLATE template0 ENCODING 'UTF8'".encode())
-    return sibling(server_url, name)
+    url = sibling(server_url, name)
+    if citus.ENABLED:
+        citus.join_cluster(server_url, url)
+    return url
+
+
+def make_migrated_database(server_url: str) -> str:
+    """A fresh database with all tables."""
+    from langgraph_persist.migrate import upgrade
+
+    url = make_database(server_url)
+    upgrade(url, Schemas())
+    if citus.ENABLED:
+        citus.distribute(url)
+    return url
 
 
 def drop_database(server_url: str, url: str) -> None:
     name = urlsplit(url).path.lstrip("/")
+    if citus.ENABLED:
+        citus.leave_cluster(server_url, name)
     with psycopg.connect(server_url, autocommit=True) as conn:
         conn.execute(f"DROP DATABASE IF EXISTS {quote(name)} WITH (FORCE)".encode())
 
@@ -73,10 +91,15 @@ def database(server_url: str) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def _migrated_database(server_url: str) -> Iterator[str]:
-    from langgraph_persist.migrate import upgrade
+    url = make_migrated_database(server_url)
+    yield url
+    drop_database(server_url, url)
 
-    url = make_database(server_url)
-    upgrade(url, Schemas())
+
+@pytest.fixture
+def migrated_anew(server_url: str) -> Iterator[str]:
+    """The URL of a fresh database with all tables, dropped afterwards."""
+    url = make_migrated_database(server_url)
     yield url
     drop_database(server_url, url)
 
@@ -105,7 +128,9 @@ def _pooler(server_url: str) -> Iterator[Callable[[str, str], str]]:
 
 @pytest.fixture
 def direct(_migrated_database: str) -> str:
-    """The migrated database's URL on the server itself; ``migrated`` may be a pooler's."""
+    """The migrated database's URL for stock, which ``migrated`` may not be: a pooler's, say."""
+    if citus.ENABLED:
+        pytest.skip("stock cannot read distributed tables")
     return _migrated_database
 
 
@@ -118,6 +143,8 @@ def migrated(request: pytest.FixtureRequest, _migrated_database: str) -> Iterato
     else:
         yield request.getfixturevalue("_pooler")(kind, _migrated_database)
     with psycopg.connect(_migrated_database, autocommit=True) as conn, conn.transaction():
+        if citus.ENABLED:
+            conn.execute("SET LOCAL citus.multi_shard_modify_mode TO sequential")
         for table in ROWS:
             conn.execute(f"DELETE FROM {table}".encode())
 

@@ -147,6 +147,31 @@ def test_closed_is_closed(database: str) -> None:
         persist.flush()
 
 
+def test_a_part_shares_the_journal_of_persist(database: str) -> None:
+    with Persist(database) as persist:
+        handler = PersistCallbackHandler(database)
+        assert handler.journal is persist.checkpointer.journal
+        handler.close()
+        handler.close()
+        ping(persist)
+
+
+def test_a_connection_in_a_transaction_is_refused(database: str) -> None:
+    with psycopg.connect(database) as conn:
+        conn.execute("SELECT 1")
+        with pytest.raises(ConfigurationError, match="in a transaction of yours"):
+            PersistSaver(conn)
+
+
+def test_other_encodings_change_nothing(database: str) -> None:
+    separator = "&" if "?" in database else "?"
+    with Persist(f"{database}{separator}client_encoding=latin1") as persist:
+        ping(persist, "zürich")
+    with Persist(database) as persist:
+        assert persist.history.last().thread_id == "zürich"
+        assert persist.checkpointer.get_tuple(persist.config("zürich")) is not None
+
+
 def test_parts_by_themselves_share_a_journal(database: str) -> None:
     Persist(database).open().close()
     saver, handler = PersistSaver(database), PersistCallbackHandler(database)

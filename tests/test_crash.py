@@ -31,54 +31,53 @@ def worker(*arguments: str) -> subprocess.Popen[str]:
 
 
 @pytest.mark.parametrize("round_", range(3))
-def test_sigkill_amid_200_runs(database: str, round_: int) -> None:
-    Persist(database).open().close()
-    process = worker("many", database, "200", "8")
+def test_sigkill_amid_200_runs(migrated_anew: str, round_: int) -> None:
+    process = worker("many", migrated_anew, "200", "8")
     assert process.stdout is not None
     returned = {process.stdout.readline().strip() for _ in range(random.randint(5, 60))}
     process.send_signal(signal.SIGKILL)
     returned |= {line.strip() for line in process.stdout if line.endswith("\n")}
     process.communicate()
-    wait_for_queries_to_end(database)
+    wait_for_queries_to_end(migrated_anew)
 
-    check_record_and_checkpoints_agree(database)
-    done = query(database, "SELECT thread_id FROM workflows WHERE status = 'completed'")
+    check_record_and_checkpoints_agree(migrated_anew)
+    done = query(migrated_anew, "SELECT thread_id FROM workflows WHERE status = 'completed'")
     assert returned <= {row["thread_id"] for row in done}
-    threads = {row["thread_id"] for row in query(database, "SELECT thread_id FROM checkpoints")}
+    threads = {
+        row["thread_id"] for row in query(migrated_anew, "SELECT thread_id FROM checkpoints")
+    }
     assert len(returned) <= len(threads) < 200
-    with Persist(database) as persist:
+    with Persist(migrated_anew) as persist:
         graph = persist.attach(chain_of(NODES).compile(checkpointer=persist.checkpointer))
         for thread_id in sorted(threads):
             state = graph.get_state(persist.config(thread_id))
             assert state.values["log"] == NODES[: len(state.values["log"])]
             if state.next:
                 assert graph.invoke(None, persist.config(thread_id))["log"] == NODES
-    check_record_and_checkpoints_agree(database)
+    check_record_and_checkpoints_agree(migrated_anew)
 
 
 @pytest.mark.parametrize(
     ("how", "code"), [("return", 0), ("os._exit", 0), ("queued", 0), ("raise", 3)]
 )
-def test_exit_without_close_loses_nothing(database: str, how: str, code: int) -> None:
-    Persist(database).open().close()
-    process = worker("finish", database, how)
+def test_exit_without_close_loses_nothing(migrated_anew: str, how: str, code: int) -> None:
+    process = worker("finish", migrated_anew, how)
     _, errors = process.communicate(timeout=60)
     assert (process.returncode, errors) == (code, "")
-    done = query(database, "SELECT status, node_count FROM workflows WHERE thread_id = 'done'")
+    done = query(migrated_anew, "SELECT status, node_count FROM workflows WHERE thread_id = 'done'")
     assert done == [{"status": "completed", "node_count": 5}]
-    check_record_and_checkpoints_agree(database)
+    check_record_and_checkpoints_agree(migrated_anew)
     if how == "queued":
-        assert query(database, "SELECT 1 FROM checkpoints WHERE thread_id = 'open'")
+        assert query(migrated_anew, "SELECT 1 FROM checkpoints WHERE thread_id = 'open'")
 
 
 @pytest.mark.parametrize("when", ["idle", "busy"])
-def test_fork_after_first_use(database: str, when: str) -> None:
-    Persist(database).open().close()
-    process = worker("fork", database, when)
+def test_fork_after_first_use(migrated_anew: str, when: str) -> None:
+    process = worker("fork", migrated_anew, when)
     output, errors = process.communicate(timeout=120)
     assert (process.returncode, errors) == (0, "")
     returned = set(output.split())
     assert {f"{who}-{n}" for who in ("parent", "child") for n in range(5)} <= returned
-    done = query(database, "SELECT thread_id FROM workflows WHERE status = 'completed'")
+    done = query(migrated_anew, "SELECT thread_id FROM workflows WHERE status = 'completed'")
     assert returned <= {row["thread_id"] for row in done}
-    check_record_and_checkpoints_agree(database)
+    check_record_and_checkpoints_agree(migrated_anew)

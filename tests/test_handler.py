@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import operator
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -651,3 +652,129 @@ def test_missing_tables_are_named_with_the_remedy(database: str) -> None:
     with pytest.raises(DurabilityError, match=r"does not exist.*call setup\(\)"):
         fake_model("hello").invoke("hi", {"callbacks": [handler]})
     handler.close()
+
+
+def test_a_failure_is_told_to_its_run_whoever_else_looked(
+    persist: Persist, migrated: str, rows: Any
+) -> None:
+    """A reader that meets the failure first must not let the run go on past the gap."""
+    admin = psycopg.connect(migrated, autocommit=True)
+    admin.execute("ALTER TABLE checkpoint_blobs ADD CONSTRAINT no_t CHECK (thread_id <> 't')")
+    looked: list[str] = []
+
+    def look(state: Steps) -> Steps:
+        with pytest.raises(DurabilityError):
+            persist.flush(10)
+        admin.execute("ALTER TABLE checkpoint_blobs DROP CONSTRAINT no_t")
+        persist.history.workflows()
+        looked.append("x")
+        return {"count": 2}
+
+    builder = chain_of(["a"], seconds=0.1)
+    builder.add_node("look", look)
+    builder.add_node("after", lambda state: {"count": 3})
+    builder.add_edge("a", "look")
+    builder.add_edge("look", "after")
+    graph = persist.attach(builder.compile(checkpointer=persist.checkpointer))
+    with pytest.raises(DurabilityError, match="no_t"):
+        graph.invoke({"log": ["in"]}, persist.config("t"))
+    admin.close()
+    assert looked
+    assert graph.get_state(persist.config("t")).values == {}
+    assert rows("SELECT 1 FROM nodes WHERE status = 'completed'") == []
+    plain = persist.attach(chain_of(["a"]).compile(checkpointer=persist.checkpointer))
+    plain.invoke({"log": ["in"]}, persist.config("u"))
+    assert rows("SELECT status FROM workflows WHERE thread_id = 'u'") == [{"status": "completed"}]
+
+
+def test_token_counts_beyond_any_integer_do_not_fail_the_run(persist: Persist, rows: Any) -> None:
+    huge = {"input_tokens": 2**63 - 1, "output_tokens": 0, "total_tokens": 2**63 - 1}
+
+    def ask(state: Steps) -> Steps:
+        for _ in range(3):
+            answered = answer("x")
+            answered.usage_metadata = huge  # type: ignore[assignment]
+            GenericFakeChatModel(messages=iter([answered])).invoke("hi")
+        return {"count": 1}
+
+    builder = StateGraph(Steps)
+    builder.add_node("ask", ask)
+    builder.add_edge(START, "ask")
+    graph = persist.attach(builder.compile(checkpointer=persist.checkpointer))
+    graph.invoke({"count": 0}, persist.config("t", user="x" * 10_000))
+    (workflow,) = rows("SELECT * FROM workflows")
+    assert workflow["status"] == "completed"
+    assert workflow["total_tokens"] == 2**63 - 1
+
+
+def test_update_state_during_a_run_waits_for_its_own_commit(
+    persist: Persist, migrated: str
+) -> None:
+    def during(state: Steps) -> Steps:
+        plain.update_state(persist.config("t"), {"note": "by hand"}, as_node="during")
+        with psycopg.connect(migrated) as conn:
+            found = conn.execute(
+                "SELECT count(*) FROM checkpoints WHERE metadata ->> 'source' = 'update'"
+            ).fetchone()
+        assert found == (1,)
+        return {"count": 1}
+
+    builder = StateGraph(Steps)
+    builder.add_node("during", during)
+    builder.add_edge(START, "during")
+    plain = builder.compile(checkpointer=persist.checkpointer)
+    persist.attach(plain).invoke({"count": 0}, persist.config("t"))
+
+
+def test_an_abandoned_run_collected_in_the_writer_does_not_stop_it(persist: Persist) -> None:
+    graph = persist.attach(chain_of(["a", "b"]).compile(checkpointer=persist.checkpointer))
+    abandoned: list[Any] = [graph.stream({"count": 0}, persist.config("left"))]
+    next(abandoned[0])
+    journal = persist.handler.journal
+    write = journal._write
+
+    def collecting(units: Any) -> None:
+        abandoned.clear()
+        write(units)
+
+    journal._write = collecting  # type: ignore[method-assign]
+    assert graph.invoke({"count": 0}, persist.config("t"))["count"] == 2
+
+
+def test_a_graph_on_a_thread_of_its_own_takes_no_state_of_ours(persist: Persist, rows: Any) -> None:
+    inner = chain_of(["i", "j"]).compile(checkpointer=persist.checkpointer)
+
+    def call(state: Steps) -> Steps:
+        inner.invoke({"count": 10}, {"configurable": {"thread_id": "own"}})
+        return {"count": 2}
+
+    builder = StateGraph(Steps)
+    builder.add_node("call", call)
+    builder.add_edge(START, "call")
+    graph = persist.attach(builder.compile(checkpointer=persist.checkpointer))
+    graph.invoke({"count": 0}, persist.config("t"))
+    nodes = {n["node_name"]: n for n in rows("SELECT * FROM nodes")}
+    assert nodes["i"]["state"] is nodes["j"]["state"] is None
+    assert nodes["i"]["checkpoint_id"] == nodes["call"]["checkpoint_id"]
+
+
+async def test_what_goes_on_after_a_cancelled_run_is_no_workflow(
+    persist: Persist, rows: Any
+) -> None:
+    model, done = fake_model("late"), threading.Event()
+
+    def slow(state: Steps) -> Steps:
+        time.sleep(0.3)
+        model.invoke("still there?")
+        done.set()
+        return {}
+
+    builder = StateGraph(Steps)
+    builder.add_node("slow", slow)
+    builder.add_edge(START, "slow")
+    graph = persist.attach(builder.compile(checkpointer=persist.checkpointer))
+    with pytest.raises(asyncio.TimeoutError):
+        await asyncio.wait_for(graph.ainvoke({"count": 0}, persist.config("t")), 0.1)
+    await asyncio.to_thread(done.wait, 10)
+    await asyncio.to_thread(persist.flush)
+    assert len(rows("SELECT * FROM workflows")) == 1

@@ -41,9 +41,9 @@ def config(thread_id: str = "t", **configurable: Any) -> Any:
     return {"configurable": {"thread_id": thread_id, "checkpoint_ns": "", **configurable}}
 
 
-def test_stock_ours_stock_share_a_thread(migrated: str) -> None:
+def test_stock_ours_stock_share_a_thread(migrated: str, direct: str) -> None:
     builder = approval_graph()
-    with PostgresSaver.from_conn_string(migrated) as stock:
+    with PostgresSaver.from_conn_string(direct) as stock:
         builder.compile(checkpointer=stock).invoke({"count": 0}, config())
     with PersistSaver.from_conn_string(migrated) as ours:
         graph = builder.compile(checkpointer=ours)
@@ -54,7 +54,7 @@ def test_stock_ours_stock_share_a_thread(migrated: str) -> None:
             "publish",
         ]
         graph.invoke({"count": 7}, config())
-    with PostgresSaver.from_conn_string(migrated) as stock:
+    with PostgresSaver.from_conn_string(direct) as stock:
         graph = builder.compile(checkpointer=stock)
         state = graph.invoke(Command(resume="no"), config())
         assert state["log"] == ["draft", "ask:yes", "publish", "draft", "ask:no", "publish"]
@@ -65,11 +65,11 @@ def test_stock_ours_stock_share_a_thread(migrated: str) -> None:
     assert len(history) == 10
 
 
-async def test_async_stock_reads_what_sync_ours_wrote(migrated: str) -> None:
+async def test_async_stock_reads_what_sync_ours_wrote(migrated: str, direct: str) -> None:
     builder = chain_of(["a", "b"])
     with PersistSaver.from_conn_string(migrated) as ours:
         builder.compile(checkpointer=ours).invoke({"count": 0}, config())
-        async with AsyncPostgresSaver.from_conn_string(migrated) as stock:
+        async with AsyncPostgresSaver.from_conn_string(direct) as stock:
             graph = builder.compile(checkpointer=stock)
             assert (await graph.aget_state(config())).values["log"] == ["a", "b"]
             await graph.ainvoke({"count": 0}, config())
@@ -288,11 +288,11 @@ def test_any_nested_state_comes_back_equal(saver: PersistSaver, value: Any) -> N
     assert found.pending_writes == [("task", "c", value)]
 
 
-def test_stock_reads_large_integers_and_surrogates(saver: PersistSaver, migrated: str) -> None:
+def test_stock_reads_large_integers_and_surrogates(saver: PersistSaver, direct: str) -> None:
     value = {"big": 16**6000, "text": "lone \ud800", "list": [2**64, {"k": "\udc00"}]}
     saved = saver.put(config(), empty_checkpoint(), {"source": "input", "step": -1}, {})
     saver.put_writes(saved, [("c", value)], "task")
-    with PostgresSaver.from_conn_string(migrated) as stock:
+    with PostgresSaver.from_conn_string(direct) as stock:
         found = stock.get_tuple(saved)
     assert found is not None
     assert found.pending_writes == [("task", "c", value)]

@@ -74,6 +74,7 @@ def parse_url(url: str) -> dict[str, Any]:
         raise ConfigurationError(
             "the PostgreSQL URL is empty; expected postgresql://user:password@host:5432/database"
         )
+    params["client_encoding"] = "UTF8"
     params.setdefault("connect_timeout", CONNECT_TIMEOUT)
     params.setdefault("fallback_application_name", "langgraph_persist")
     # A server that vanished without a word is noticed within RETRY_FOR, when sending or waiting.
@@ -155,6 +156,11 @@ class Database:
                 "expected a PostgreSQL URL, a psycopg ConnectionPool or a psycopg Connection, "
                 f"not {type(target).__name__}"
             )
+        if isinstance(target, Connection) and _in_transaction(target):
+            raise ConfigurationError(
+                "the connection is in a transaction of yours, so nothing would be durable before "
+                "you commit it; give an idle connection, or one in autocommit"
+            )
         self.target = target
         self.params = parse_url(_conninfo(target))
         self.retry_for = retry_for
@@ -194,6 +200,11 @@ class Database:
         if self._closed:
             raise JournalClosed
         if isinstance(self.target, Connection):
+            if self._pid != os.getpid():
+                raise ConfigurationError(
+                    "this connection belongs to the process that was forked; "
+                    "give a URL or a pool where processes are forked"
+                )
             return self._single(self.target)
         return self._pooled()
 
@@ -314,6 +325,10 @@ class Database:
     def after_fork(self) -> None:
         """In a forked child: new locks; the pool is renewed on first use."""
         self._lock = threading.RLock()
+
+
+def _in_transaction(conn: Connection[Any]) -> bool:
+    return not conn.closed and conn.info.transaction_status != TransactionStatus.IDLE
 
 
 def _conninfo(target: Target) -> str:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -39,6 +41,10 @@ from langgraph_persist.journal import Fields, Graph, Journal, OpenNode, Run, rel
 
 # Only LangGraph tells callbacks the thread_id; any other runnable has it in its metadata.
 _THREAD_KEYS = ("thread_id", "session_id")
+NAME_LENGTH = 500
+"""Characters; what an index entry surely takes."""
+
+_LATE = 10_000
 _TOKENS = ("prompt_tokens", "completion_tokens", "total_tokens")
 
 
@@ -48,7 +54,8 @@ class PersistCallbackHandler(GraphCallbackHandler):
     One handler serves any number of sync and async runs at a time. It does no I/O of its own; a
     run's end waits until everything of the run is committed, without blocking an event loop.
     Attach it with ``config={"callbacks": [handler]}``, ``runnable.with_config(callbacks=[…])``
-    or ``Persist.attach``. Give it a URL, a psycopg ``ConnectionPool`` or a ``Connection``.
+    or ``Persist.attach``. Give it a URL, a psycopg ``ConnectionPool`` or a ``Connection``. With
+    ``session_ttl`` a session expires so long after the last start or end of a run.
 
     It never raises into a run, but for two things:
 
@@ -67,6 +74,7 @@ class PersistCallbackHandler(GraphCallbackHandler):
         schema: str = "langgraph_persist",
         checkpoint_schema: str | None = None,
         journal: Journal | None = None,
+        session_ttl: timedelta | None = None,
     ) -> None:
         if journal is None and target is None:
             raise TypeError("PersistCallbackHandler needs a URL, a ConnectionPool or a Connection")
@@ -76,8 +84,10 @@ class PersistCallbackHandler(GraphCallbackHandler):
             journal = share(target, schema, checkpoint_schema)
         self.journal = journal
         self.failures = Failures()
-        self._recording = Recording(journal, self.failures)
+        self._recording = Recording(journal, self.failures, session_ttl)
         self._spans: dict[UUID, Span] = {}
+        self._late: OrderedDict[UUID, None] = OrderedDict()
+        """Runs that went on after their root had ended; what they start is of no run any more."""
 
     def setup(self) -> None:
         """Create or upgrade all tables; does nothing where they are up to date."""
@@ -90,6 +100,7 @@ class PersistCallbackHandler(GraphCallbackHandler):
     def close(self) -> None:
         """Commit what is queued and close the connections this handler opened."""
         if self._owns_journal:
+            self._owns_journal = False
             release(self.journal)
 
     # --- chains: roots, graphs, nodes and everything between ---
@@ -107,8 +118,8 @@ class PersistCallbackHandler(GraphCallbackHandler):
         **kwargs: Any,
     ) -> None:
         """A root run, a node, or a step between them starts."""
-        if run_id in self._spans:
-            return  # attached twice
+        if run_id in self._spans or self._is_late(run_id, parent_run_id):
+            return  # attached twice, or of an ended run
         name = _text(kwargs.get("name")) or _name(serialized)
         parent = self._spans.get(parent_run_id) if parent_run_id else None
         if parent is None:
@@ -138,8 +149,10 @@ class PersistCallbackHandler(GraphCallbackHandler):
         """A root run, a node or a step has failed, was cancelled or asks for a human."""
         if (span := self._pop(run_id)) is None:
             return None
+        if (failure := _failure(error))["status"] == "cancelled":
+            self._outlive(run_id)
         if span.kind == "node":
-            self._close_node(span, _failure(error))
+            self._close_node(span, failure)
         return self._fail_root(span, error)
 
     # --- generations ---
@@ -307,6 +320,17 @@ class PersistCallbackHandler(GraphCallbackHandler):
 
     # --- spans ---
 
+    def _outlive(self, run_id: UUID) -> None:
+        self._late[run_id] = None
+        while len(self._late) > _LATE:
+            self._late.popitem(last=False)
+
+    def _is_late(self, run_id: UUID, parent_run_id: UUID | None) -> bool:
+        if parent_run_id not in self._late:
+            return False
+        self._outlive(run_id)
+        return True
+
     def _add(self, span: Span) -> None:
         self._spans[span.id] = span
         span.root.spans[span.id] = span
@@ -336,13 +360,16 @@ class PersistCallbackHandler(GraphCallbackHandler):
             kind=_run_kind(inputs, given) if "ls_integration" in given else "start",
             name=name,
             workflow=root_input(inputs)
-            | {"metadata": to_json(_own_metadata(given)), "tags": [*map(str, tags or ())]},
-            user=_text(given.get("user")),
-            organization=_text(given.get("organization")),
+            | {
+                "metadata": to_json(_own_metadata(given)),
+                "tags": [clean_text(str(tag)) for tag in tags or ()],
+            },
+            user=_name_of(given.get("user")),
+            organization=_name_of(given.get("organization")),
         )
         span = Span(run_id, kind, root, None, None, clock=root.clock, ends_root=True)
         self._add(span)
-        self._recording.start(root)
+        self._recording.start(root, saves=kind == "chain")
         return span
 
     def _call(
@@ -355,8 +382,8 @@ class PersistCallbackHandler(GraphCallbackHandler):
         metadata: Mapping[str, Any] | None,
     ) -> Span | None:
         """The span of a generation, tool or retrieval; a root of its own without a parent."""
-        if run_id in self._spans:
-            return None  # attached twice
+        if run_id in self._spans or self._is_late(run_id, parent_run_id):
+            return None  # attached twice, or of an ended run
         parent = self._spans.get(parent_run_id) if parent_run_id else None
         if parent is None:
             span = self._open_root(run_id, _name(serialized), inputs, None, metadata, kind)
@@ -382,6 +409,7 @@ class PersistCallbackHandler(GraphCallbackHandler):
             return None
         for run_id in list(span.root.spans):
             self._spans.pop(run_id, None)
+            self._outlive(run_id)
         return self._recording.finish(span.root, status, outputs, error)
 
     def _follow_thread(self, root: Root, metadata: Mapping[str, Any] | None) -> str:
@@ -406,6 +434,9 @@ class PersistCallbackHandler(GraphCallbackHandler):
         if above is not None and identity.node_type == "node":
             above.fields["node_type"] = "subgraph"
         graph = Graph(thread_id, identity.checkpoint_ns)
+        if above is not None and identity.node_type == "node" and not identity.checkpoint_ns:
+            # Another graph called in a node, on a thread of its own: its checkpoints are not ours.
+            graph = Graph(str(parent.id), "")
         span.node = OpenNode(fields, graph, identity.step or 0, above)
         self._add(span)
         started = fields | {"status": "running", "input_data": to_json(inputs)}
@@ -436,7 +467,9 @@ class PersistCallbackHandler(GraphCallbackHandler):
         with root.lock:
             root.totals["generation_count"] += 1
             if not fields.get("cache_hit"):
-                root.totals.update({k: fields.get(k) or 0 for k in _TOKENS})
+                for name in _TOKENS:
+                    total = root.totals[name] + (fields.get(name) or 0)
+                    root.totals[name] = min(total, 2**63 - 1)
         self._recording.record(span, span.fields | fields)
 
     def _close_tool(self, span: Span, fields: Fields) -> None:
@@ -482,6 +515,11 @@ def _name(serialized: Mapping[str, Any] | None) -> str:
     path = found.get("id")
     name = found.get("name") or (path[-1] if isinstance(path, list) and path else "run")
     return clean_text(str(name))
+
+
+def _name_of(value: Any) -> str | None:
+    text = _text(value)
+    return None if text is None else text[:NAME_LENGTH]
 
 
 def _text(value: Any) -> str | None:

@@ -31,12 +31,14 @@ class _Ending:
     def __init__(self, record: Callable[..., Future[None] | None]) -> None:
         self.__doc__ = record.__doc__
 
-        def blocking(*args: Any, **kwargs: Any) -> None:
-            if (committed := record(*args, **kwargs)) is not None:
+        def blocking(handler: Any, *args: Any, **kwargs: Any) -> None:
+            committed = record(handler, *args, **kwargs)
+            # The garbage collector may end an abandoned run in the writer's thread.
+            if committed is not None and not handler.journal.in_writer:
                 committed.result()
 
-        async def awaiting(*args: Any, **kwargs: Any) -> None:
-            if (committed := record(*args, **kwargs)) is not None:
+        async def awaiting(handler: Any, *args: Any, **kwargs: Any) -> None:
+            if (committed := record(handler, *args, **kwargs)) is not None:
                 await asyncio.wrap_future(committed)
 
         self._blocking, self._awaiting = blocking, awaiting

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from concurrent.futures import Future
+from datetime import timedelta
 from typing import Any, Literal
 from uuid import UUID
 
@@ -27,19 +28,26 @@ _TABLES = {
 class Recording:
     """The writing half of the handler: everything here ends in the journal."""
 
-    def __init__(self, journal: Journal, failures: Failures) -> None:
+    def __init__(
+        self, journal: Journal, failures: Failures, session_ttl: timedelta | None = None
+    ) -> None:
         self.journal = journal
         self._failures = failures
+        self._session_ttl = session_ttl
 
-    def start(self, root: Root) -> None:
-        """Open the run; its first rows wait until it is known which workflow they belong to."""
+    def start(self, root: Root, saves: bool) -> None:
+        """Open the run; its first rows wait until it is known which workflow they belong to.
+
+        ``saves`` tells whether there may be checkpoints of it: not of a bare model's or tool's.
+        """
         root.outer = current_run.get()
         current_run.set(root.run)
         if root.kind == "start":
             self.begin(root, root.run.id)
         else:
             root.run.on_loaded = lambda workflow_id: self.begin(root, workflow_id)
-        self.journal.runs.open(root.run)
+        if saves:
+            self.journal.runs.open(root.run)
 
     def begin(self, root: Root, loaded: UUID | None) -> None:
         """Record the start of a root run; ``loaded`` is the workflow of its first checkpoint."""
@@ -70,6 +78,7 @@ class Recording:
             "user": root.user,
             "organization": root.organization,
             "initial_input": None if root.kind == "resume" else workflow.get("user_input"),
+            **self._lifetime(),
         }
         rows += [
             ("sessions", session),
@@ -77,6 +86,11 @@ class Recording:
             ("workflow_runs", self._run_fields(root) | {"status": "running"}),
         ]
         return rows
+
+    def _lifetime(self) -> Fields:
+        """The column that tells when the session expires."""
+        ttl = self._session_ttl
+        return {} if ttl is None else {"seconds_to_live": ttl.total_seconds()}
 
     def _workflow_fields(self, root: Root) -> Fields:
         return {
@@ -154,13 +168,15 @@ class Recording:
         self.journal.runs.close(run)
         if status == "interrupted" and run.workflow_id is not None:
             self.journal.runs.interrupted(run.thread_id, run.workflow_id)
-        rows = self._close_open_spans(root) + run.release_all()
-        rows += [("nodes", node.fields | run.origin(node)) for node in run.unplaced]
         try:
+            rows = self._close_open_spans(root) + run.release_all()
+            rows += [("nodes", node.fields | run.origin(node)) for node in run.unplaced]
             rows += self._closing_rows(root, status, outputs, error)
-        except Exception as failure:
+            return self.journal.commit(Unit(run.thread_id, rows))
+        except (TypeError, ValueError, KeyError) as failure:
+            # Whatever the record lacks, the checkpoints are waited for.
             self._failures.add("finish", failure)
-        return self.journal.commit(Unit(run.thread_id, rows))
+            return self.journal.commit(Unit(run.thread_id))
 
     def _close_open_spans(self, root: Root) -> Rows:
         """Rows for what never told its end: the end of its run cancelled it."""
@@ -194,6 +210,8 @@ class Recording:
         workflow |= {"active_ms": ended["duration_ms"], "node_count": root.nodes}
         workflow |= root.totals | {"cost_usd": root.cost}
         rows: Rows = [("workflows", workflow), ("workflow_runs", run_fields)]
+        if lifetime := self._lifetime():
+            rows.append(("sessions", {"thread_id": root.run.thread_id, **lifetime}))
         if root.kind == "resume":
             key = {"thread_id": root.run.thread_id, "id": root.run.workflow_id}
             rows.append(("workflow_totals", key))

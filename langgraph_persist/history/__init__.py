@@ -10,12 +10,14 @@ tool executions) is read on first use and kept, so read the workflow again to se
 
 from langgraph_persist.history.reader import History
 from langgraph_persist.history.records import Generation, Node, ToolExecution, Workflow, WorkflowRun
+from langgraph_persist.history.threads import Thread
 from langgraph_persist.history.timeline import Timeline, TimelineRow
 
 __all__ = [
     "Generation",
     "History",
     "Node",
+    "Thread",
     "Timeline",
     "TimelineRow",
     "ToolExecution",

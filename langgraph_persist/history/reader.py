@@ -13,9 +13,11 @@ from psycopg.rows import dict_row
 from langgraph_persist.database.queries import Schemas, queries
 from langgraph_persist.errors import ConfigurationError, NotRecorded
 from langgraph_persist.history.records import Row, Workflow, read_workflow
+from langgraph_persist.history.threads import Thread
 
 Runner: TypeAlias = "Callable[[Callable[[Connection[Any]], list[Row]]], list[Row]]"
 STATUSES = ("running", "completed", "failed", "cancelled", "interrupted")
+SESSION_STATUSES = ("active", "completed", "expired", "error")
 
 
 class History:
@@ -37,7 +39,7 @@ class History:
         decrypt: Callable[[Any], Any] | None = None,
     ) -> None:
         self._run = run
-        self._statements = queries("history", schemas)
+        self._statements = {**queries("history", schemas), **queries("listing", schemas)}
         self._flush = flush
         self._decrypt = decrypt
 
@@ -95,6 +97,43 @@ class History:
         return self._page(
             user=user, status=status, thread_id=thread, before=started, before_id=id, limit=limit
         )
+
+    def threads(
+        self,
+        *,
+        user: str | None = None,
+        status: str | None = None,
+        recorded: bool | None = None,
+        limit: int = 50,
+        before: Thread | datetime | None = None,
+    ) -> list[Thread]:
+        """A page of the threads there are, newest activity first.
+
+        Threads with checkpoints that no run was recorded of, as stock saves them, are among them
+        unless ``user``, ``status`` or ``recorded`` leaves them out. To find them the keys of all
+        checkpoints are read: say ``recorded=True`` where there are many millions.
+
+        Args:
+            user: only those of this username.
+            status: only those active, completed, expired or error.
+            recorded: True for only those with a recorded run, False for only those without.
+            limit: the page's size.
+            before: only those whose last activity was before this time, or this thread's: the
+                last one of a page gives the next page.
+        """
+        if limit < 1:
+            raise ConfigurationError(f"limit must be at least 1, not {limit}")
+        if status is not None and status not in SESSION_STATUSES:
+            known = ", ".join(SESSION_STATUSES)
+            raise ConfigurationError(f"no status {status!r} of a thread; there are {known}")
+        if recorded is None and (user, status) != (None, None):
+            recorded = True
+        time, id = (
+            (before.updated_at, before.thread_id) if isinstance(before, Thread) else (before, None)
+        )
+        params = {"user": user, "status": status, "recorded": recorded, "limit": limit}
+        rows = self.rows("threads", params | {"before": time, "before_id": id})
+        return [Thread(**row) for row in rows]
 
     def rows(self, statement: str, params: Mapping[str, object]) -> list[Row]:
         """What a named statement of ``sql/queries/history.sql`` gives."""

@@ -287,19 +287,31 @@ class _Parts:
     def state(self, node: Node) -> dict[str, Any]:
         key = {"thread_id": node.thread_id, "node_id": node.id}
         rows = self._source.rows("node_state", key)
-        if not rows or rows[0]["state_data"] is None:
+        if not rows or rows[0]["state"] is None:
             raise NotRecorded(
                 f"no state was recorded after {node!r}; only a node that completed in a graph "
                 "with a checkpointer has one"
             )
-        state: dict[str, Any] = rows[0]["state_data"]
-        return state
+        return self._resolve(node.thread_id, rows[0]["state"])
 
     def prompt(self, generation: Generation) -> list[dict[str, Any]]:
         key = {"thread_id": generation.thread_id, "generation_id": generation.id}
         rows = self._source.rows("generation_prompt", key)
-        messages: list[dict[str, Any]] | None = rows[0]["messages"] if rows else None
+        prompt = rows[0]["prompt"] if rows else None
+        messages: list[dict[str, Any]] | None = None
+        if prompt is not None:
+            messages = self._resolve(generation.thread_id, {"prompt": prompt})["prompt"]
         return messages or []
+
+    def _resolve(self, thread_id: str, entries: dict[str, dict[str, Any]]) -> dict[str, Any]:
+        """The values of inline entries and references, by channel."""
+        ids = [UUID(entry["ref"]) for entry in entries.values() if "ref" in entry]
+        rows = self._source.rows("contents", {"thread_id": thread_id, "ids": ids}) if ids else []
+        contents = {str(row["id"]): row["content"] for row in rows}
+        return {
+            channel: contents.get(entry["ref"]) if "ref" in entry else entry["v"]
+            for channel, entry in entries.items()
+        }
 
     def _rows(self, statement: str) -> list[Row]:
         return self._source.rows(statement, self._workflow)

@@ -15,7 +15,7 @@ import threading
 import time
 import weakref
 from collections import Counter
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any
 
 import psycopg
@@ -82,7 +82,8 @@ class Journal:
         atexit.register(_drain_at_exit)
 
     def _reset(self) -> None:
-        self._lock = threading.Lock()
+        # Reentrant: a signal handler or the garbage collector may come in anywhere.
+        self._lock = threading.RLock()
         self._wake = threading.Condition(self._lock)
         self._room = threading.Condition(self._lock)
         self._queue: list[Unit] = []
@@ -166,6 +167,17 @@ class Journal:
             if not self._saving.get(thread_id) and thread_id not in self._failed:
                 return None
         return self.commit(Unit(thread_id))
+
+    @property
+    def in_writer(self) -> bool:
+        """Whether this is the writer's own thread, which must not wait for itself."""
+        return threading.current_thread() is self._thread
+
+    def drain(self) -> None:
+        """Wait until all that is queued was tried; whose it is will be told of a failure."""
+        with self._lock:
+            threads = sorted(self._pending)
+        wait([self.commit(Unit(thread_id)) for thread_id in threads])
 
     def flush(self, timeout: float | None = None) -> int:
         """Commit all that is queued; returns how many units were acknowledged so far.
@@ -274,7 +286,8 @@ class Journal:
                     continue
                 self.failed_units += 1
                 self.runs.forget(unit.thread_id)
-                if unit.done is None:
+                self.runs.fail(unit.thread_id, cause)
+                if unit.done is None or self.runs.failing(unit.thread_id):
                     self._failed[unit.thread_id] = cause
                 else:
                     self._failed.pop(unit.thread_id, None)

@@ -8,6 +8,7 @@ saver finds the run that a checkpoint belongs to. Both reach this object through
 from __future__ import annotations
 
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
@@ -20,18 +21,28 @@ from langgraph_persist.journal.unit import Fields, Rows
 MEMORY_THREADS = 1_000
 MEMORY_IDS = 20_000
 MEMORY_STEPS = 8
+MEMORY_ENTRIES = 1_000
+MEMORY_SECONDS = 600
+"""After so long without use, what was stored of a thread may have been deleted elsewhere."""
 
 
 class Known:
     """Ids of a thread's stored values and messages: the newest ones, so bounded."""
 
     def __init__(self) -> None:
+        self.used_at = time.monotonic()
         self._ids: OrderedDict[UUID, None] = OrderedDict()
         self.entries: dict[tuple[str, str], tuple[str, Any]] = {}
         """By checkpoint_ns and channel: the version last put, and its entry in ``nodes.state``."""
 
     def __contains__(self, id_: object) -> bool:
         return id_ in self._ids
+
+    def keep(self, checkpoint_ns: str, channel: str, version: str, entry: Any) -> None:
+        """Remember a channel's entry until its next version, within bounds."""
+        if len(self.entries) >= MEMORY_ENTRIES:
+            self.entries.clear()
+        self.entries[checkpoint_ns, channel] = (version, entry)
 
     def learn(self, rows: Rows) -> None:
         """Remember the ids of rows that were queued, forgetting the oldest beyond the bound."""
@@ -83,6 +94,8 @@ class Run:
         self.on_loaded: Callable[[UUID | None], None] | None = None
         """Called once with the workflow of the checkpoint that the run starts from."""
         self.threads = {thread_id}
+        self.failure: BaseException | None = None
+        """Why something of this run's threads could not be committed."""
         self.unplaced: list[OpenNode] = []
         """Nodes that ended without a result."""
         self._lock = threading.Lock()
@@ -212,10 +225,24 @@ class Runs:
         current = current_run.get()
         return current if current in runs else runs[-1]
 
+    def fail(self, thread_id: str, cause: BaseException) -> None:
+        """What a thread wrote is lost: no run under way on it may end well."""
+        with self._lock:
+            for run in self._by_thread.get(thread_id, ()):
+                run.failure = run.failure or cause
+
+    def failing(self, thread_id: str) -> bool:
+        """Whether a run under way on the thread is still to be told of a failure."""
+        with self._lock:
+            return any(run.failure for run in self._by_thread.get(thread_id, ()))
+
     def known(self, thread_id: str) -> Known:
         """What this process knows to be stored of a thread."""
         with self._lock:
-            known = self._known.setdefault(thread_id, Known())
+            known = self._known.get(thread_id)
+            if known is None or time.monotonic() - known.used_at > MEMORY_SECONDS:
+                known = self._known[thread_id] = Known()
+            known.used_at = time.monotonic()
             self._known.move_to_end(thread_id)
             if len(self._known) > MEMORY_THREADS:
                 self._known.popitem(last=False)

@@ -9,20 +9,28 @@ from langgraph_persist.database.connection import Database, Target
 from langgraph_persist.journal.journal import Journal
 
 _lock = threading.Lock()
-_shared: dict[Hashable, Journal] = {}
+_shared: dict[tuple[Hashable, str, str | None], Journal] = {}
 
 
 def share(target: Target, schema: str, checkpoint_schema: str | None) -> Journal:
     """The journal of this database and these schemas; every call wants one ``release()``."""
     database = Database(target)
     where = database.conninfo if isinstance(target, str) else id(target)
-    key = (where, schema, checkpoint_schema)
     with _lock:
-        journal = _shared.get(key)
-        if journal is None or journal.closed:
-            journal = _shared[key] = Journal(database, schema, checkpoint_schema)
+        # Whoever names no checkpoint schema joins whoever has found out.
+        keys = [(where, schema, s) for s in _named(where, schema, checkpoint_schema)]
+        journal = next((_shared[k] for k in keys if not _shared[k].closed), None)
+        if journal is None:
+            journal = Journal(database, schema, checkpoint_schema)
+            _shared[where, schema, checkpoint_schema] = journal
         journal.users += 1
         return journal
+
+
+def _named(where: Hashable, schema: str, checkpoint_schema: str | None) -> list[str | None]:
+    """The checkpoint schemas of the journals that this one would be the same as."""
+    found = [key[2] for key in _shared if key[:2] == (where, schema)]
+    return [s for s in found if s == checkpoint_schema or None in (s, checkpoint_schema)]
 
 
 def release(journal: Journal) -> None:

@@ -39,6 +39,8 @@ def _write_record(cur: Cursor[Any], group: Group, sql: Mapping[str, str]) -> Non
             threads = list({fields.get("thread_id"): None for fields in rows.values()})
             params = {"rows": _json(rows.values()), "threads": threads}
             cur.execute(sql[table].encode(), params)
+            if table == "workflows":
+                cur.execute(sql["session_turns"].encode(), params)
 
 
 def _write_checkpoints(cur: Cursor[Any], group: Group, sql: Mapping[str, str]) -> None:

@@ -22,6 +22,7 @@ from langgraph_persist.errors import ConfigurationError
 from langgraph_persist.migrate.autogenerate import include_object, include_object_for
 from langgraph_persist.migrate.files import migrations
 from langgraph_persist.migrate.lock import migration_lock
+from langgraph_persist.migrate.optional import metadata_index
 from langgraph_persist.migrate.status import Status, check, find_checkpoint_schema
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "head",
     "include_object",
     "include_object_for",
+    "index_metadata",
     "pending",
     "upgrade",
 ]
@@ -86,6 +88,20 @@ def downgrade(
         deadline = time.monotonic() + lock_timeout
         with migration_lock(conn, schemas, deadline):
             Runner(conn, schemas, deadline).downgrade(_checked(conn, schemas), revision)
+
+
+def index_metadata(where: Where, schemas: Schemas, *, lock_timeout: float = LOCK_TIMEOUT) -> None:
+    """The optional index for filters on checkpoint metadata is there afterwards, built if need be.
+
+    Writers go on meanwhile.
+    """
+    from langgraph_persist.migrate.runner import Runner
+
+    with _session(where) as conn:
+        _require_direct(conn)
+        deadline = time.monotonic() + lock_timeout
+        with migration_lock(conn, schemas, deadline):
+            Runner(conn, schemas, deadline).build_index(metadata_index(schemas))
 
 
 def ddl(schemas: Schemas, *, after: str | None = None) -> str:

@@ -53,7 +53,7 @@ class Runner:
         self._transaction("CREATE SCHEMA", self._create_schemas)
         if status.stock_missing:
             for index in concurrent_indexes(status.stock_version, self._schemas):
-                self._build_concurrently(index)
+                self.build_index(index, only_if_filled=True)
             work = partial(self._upgrade_stock, status)
             self._transaction("langgraph-checkpoint-postgres", work)
         for migration in _named(status.pending):
@@ -86,11 +86,12 @@ class Runner:
         context = MigrationContext.configure(connection, opts=_options(self._schemas, [step]))
         context.run_migrations(execute=self._execute, schemas=self._schemas)
 
-    def _build_concurrently(self, index: ConcurrentIndex) -> None:
+    def build_index(self, index: ConcurrentIndex, *, only_if_filled: bool = False) -> None:
+        """An index is there and valid afterwards, its table's writers not kept waiting."""
         with self._failures(f"index {index.name}"), self._session_settings():
             for (leftover,) in self._fetch("invalid_index", index._asdict()):
                 self._execute(f"DROP INDEX CONCURRENTLY {leftover}")
-            if self._fetch("is_filled", index._asdict())[0][0]:
+            if not only_if_filled or self._fetch("is_filled", index._asdict())[0][0]:
                 self._execute(index.sql)
 
     def _transaction(self, name: str, work: Callable[[Connection], None]) -> None:

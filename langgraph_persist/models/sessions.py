@@ -46,6 +46,8 @@ class Session(Times, Base):
             postgresql_where=text("status = 'active'"),
         ),
         Index("sessions_organization_id_idx", "organization_id"),
+        Index("sessions_updated_at_idx", "updated_at", "thread_id"),
+        Index("sessions_user_id_updated_at_idx", "user_id", "updated_at", "thread_id"),
     )
     _shown = ("status", "turns")
 

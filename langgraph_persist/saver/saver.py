@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Literal, NoReturn, TypeAlias, TypeVar, cast
 from uuid import UUID
 
@@ -35,7 +36,7 @@ from psycopg.rows import DictRow, dict_row, tuple_row
 from psycopg.types.json import Jsonb
 
 from langgraph_persist.database.connection import Target
-from langgraph_persist.database.queries import Schemas, queries
+from langgraph_persist.database.queries import Schemas, queries, quote
 from langgraph_persist.errors import (
     ConfigurationError,
     PersistError,
@@ -46,7 +47,9 @@ from langgraph_persist.extract import clean_text, state_entry, to_json
 from langgraph_persist.journal import Graph, Journal, Run, Unit, release, share
 from langgraph_persist.journal.journal import CALL_SETUP, TABLES_MISSING
 from langgraph_persist.journal.unit import Blob, Fields, Rows, Write
+from langgraph_persist.retention import Retention
 from langgraph_persist.saver.exact import CONSTRUCTORS, dumps
+from langgraph_persist.saver.pages import pages
 from langgraph_persist.saver.stock import StockCursor
 from langgraph_persist.saver.values import encrypts, odd_items, split
 
@@ -125,6 +128,7 @@ class PersistSaver(PostgresSaver):
     def close(self) -> None:
         """Commit what is queued and close the connections this saver opened."""
         if self._owns_journal:
+            self._owns_journal = False
             release(self.journal)
 
     @property
@@ -184,7 +188,9 @@ class PersistSaver(PostgresSaver):
     def _submit(self, config: RunnableConfig, unit: Unit) -> Future[None] | None:
         """Queue a unit; a future to wait for where the run's end is not going to wait."""
         durability = config["configurable"].get("__pregel_durability")
-        if durability != "sync" and self.journal.runs.find(unit.thread_id) is not None:
+        # update_state has no runtime: no run's end would wait for it.
+        in_run = "__pregel_runtime" in config["configurable"]
+        if in_run and durability != "sync" and self.journal.runs.find(unit.thread_id) is not None:
             self.journal.append(unit)
             return None
         return self.journal.commit(unit)
@@ -276,7 +282,7 @@ class PersistSaver(PostgresSaver):
             if isinstance(value, _DeltaSnapshot):
                 value = value.value
             entry, new = state_entry(value, known, seal)
-            known.entries[ns, channel] = (version, entry)
+            known.keep(ns, channel, version, entry)
             state[clean_text(channel)] = entry
             rows += new
         return orjson.Fragment(orjson.dumps(state)), rows
@@ -376,19 +382,10 @@ class PersistSaver(PostgresSaver):
         before: RunnableConfig | None = None,
         limit: int | None = None,
     ) -> Iterator[CheckpointTuple]:
-        """Checkpoints, newest first."""
-        thread_id = _thread_id(config["configurable"]) if config else None
-        if thread_id is None:
-            self.journal.flush()
-        else:
-            self._settle(thread_id)
-        where, args = self._search_where(config, filter, before)
-        where += " ORDER BY checkpoint_id DESC"
-        if limit is not None:
-            where += " LIMIT %s"
-            args = [*args, int(limit)]
-        for row in self._select("list", thread_id, where, args):
-            yield self._load_checkpoint_tuple(row)
+        """Checkpoints, newest first, read a few at a time: no connection is held in between."""
+        for page in self._pages(config, filter, before, limit):
+            for row in page:
+                yield self._load_checkpoint_tuple(row)
 
     async def alist(
         self,
@@ -398,12 +395,32 @@ class PersistSaver(PostgresSaver):
         before: RunnableConfig | None = None,
         limit: int | None = None,
     ) -> AsyncIterator[CheckpointTuple]:
-        """Like :meth:`list`, on a thread of its own."""
-        found = await self._in_executor(
-            lambda: [*self.list(config, filter=filter, before=before, limit=limit)]
-        )
-        for item in found:
-            yield item
+        """Like :meth:`list`, each page on a thread of its own."""
+        pages = self._pages(config, filter, before, limit)
+        load = self._load_checkpoint_tuple
+        while page := await self._in_executor(lambda: [*map(load, next(pages, ()))]):
+            for item in page:
+                yield item
+
+    def _pages(
+        self,
+        config: RunnableConfig | None,
+        filter: dict[str, Any] | None,
+        before: RunnableConfig | None,
+        limit: int | None,
+    ) -> Iterator[DictRows]:
+        """What is queued is waited for when the first page is asked for."""
+        thread_id = None
+        if config is None:
+            self.journal.flush()
+        else:
+            thread_id = _thread_id(config["configurable"])
+            self._settle(thread_id)
+            config = {"configurable": {**config["configurable"], "thread_id": thread_id}}
+        where, args = self._search_where(config, filter, before)
+        table = f"{quote(self.schemas.checkpoints)}.checkpoints"
+        select = partial(self._select, "list", thread_id, prepare=False)
+        yield from pages(select, table, where, args, None if limit is None else int(limit))
 
     def get_delta_channel_history(
         self, *, config: RunnableConfig, channels: Sequence[str]
@@ -438,14 +455,20 @@ class PersistSaver(PostgresSaver):
             _annotate(error, operation, thread_id)
 
     def _select(
-        self, operation: str, thread_id: str | None, where: str, args: Sequence[Any]
+        self,
+        operation: str,
+        thread_id: str | None,
+        where: str,
+        args: Sequence[Any],
+        *,
+        prepare: bool | None = None,
     ) -> DictRows:
         sql = queries("checkpoints", self.schemas)
         query = f"{sql['select_checkpoints']} {where}".encode()
 
         def work(conn: Connection[Any]) -> DictRows:
             with conn.cursor(binary=True, row_factory=dict_row) as cur:
-                rows = cur.execute(query, args).fetchall()
+                rows = cur.execute(query, args, prepare=prepare).fetchall()
                 old = [r for r in rows if r["checkpoint"]["v"] < 4 and r["parent_checkpoint_id"]]
                 if old:
                     self._add_pending_sends(cur, sql["select_pending_sends"].encode(), old)
@@ -558,12 +581,24 @@ class PersistSaver(PostgresSaver):
         self._read(", ".join(names), None, work)
 
     def prune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> None:
-        """Keep only the latest checkpoint of each namespace, or nothing (``"delete"``)."""
+        """Keep only the latest checkpoint of each namespace, or nothing (``"delete"``).
+
+        ``"keep_latest"`` keeps what the latest checkpoint is rebuilt from, too, where a graph has
+        a ``DeltaChannel``; such an older checkpoint may no longer be whole itself.
+        """
         for thread_id in [] if isinstance(thread_ids, str) else thread_ids:
-            self._settle(thread_id)
-        self.journal.database.retry(
-            lambda: super(PersistSaver, self).prune(thread_ids, strategy=strategy)
-        )
+            self._settle(str(thread_id))
+        if isinstance(thread_ids, str) or strategy != "keep_latest":
+            self.journal.database.retry(
+                lambda: super(PersistSaver, self).prune(thread_ids, strategy=strategy)
+            )
+            return
+        retention = Retention(self.journal.database, self.schemas)
+        for thread_id in thread_ids:
+            try:
+                retention.keep_latest(str(thread_id))
+            except (psycopg.Error, PersistError) as error:
+                _annotate(error, "prune", str(thread_id))
 
     async def aprune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> None:
         """Like :meth:`prune`, on a thread of its own."""

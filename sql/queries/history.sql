@@ -71,13 +71,49 @@ WHERE t.thread_id = %(thread_id)s AND t.workflow_id = %(workflow_id)s
 ORDER BY t.started_at, t.id
 
 -- node_state --
--- The full state after a node.
-SELECT v.state_data
-FROM {{schema}}.node_states AS v
-WHERE v.thread_id = %(thread_id)s AND v.node_id = %(node_id)s
+-- The state after a node, its large values and messages by reference.
+SELECT n.state FROM {{schema}}.nodes AS n
+WHERE n.thread_id = %(thread_id)s AND n.id = %(node_id)s
 
 -- generation_prompt --
--- All messages a model was given in one call.
-SELECT v.messages
-FROM {{schema}}.generation_prompts AS v
-WHERE v.thread_id = %(thread_id)s AND v.generation_id = %(generation_id)s
+-- The messages a model was given in one call, by reference.
+SELECT g.prompt FROM {{schema}}.generations AS g
+WHERE g.thread_id = %(thread_id)s AND g.id = %(generation_id)s
+
+-- contents --
+-- What references stand for, like state_contents; on Citus that view cannot be planned.
+WITH RECURSIVE chain AS (
+    SELECT v.id, v.kind, v.value, v.base_id, 0 AS depth
+    FROM {{schema}}.state_values AS v
+    WHERE v.thread_id = %(thread_id)s AND v.id = ANY(%(ids)s)
+    UNION ALL
+    SELECT chain.id, chain.kind, base.value, base.base_id, chain.depth + 1
+    FROM chain
+    JOIN {{schema}}.state_values AS base
+        ON base.thread_id = %(thread_id)s AND base.id = chain.base_id
+)
+SELECT chain.id, chain.value AS content FROM chain WHERE chain.kind = 'value'
+UNION ALL
+SELECT
+    chain.id,
+    coalesce(jsonb_agg(
+        jsonb_strip_nulls(jsonb_build_object(
+            'type', m.role,
+            'id', m.message_id,
+            'name', m.name,
+            'tool_call_id', m.tool_call_id
+        ))
+        || jsonb_build_object('content', coalesce(m.content, to_jsonb(m.text), '""'))
+        || CASE
+            WHEN m.tool_calls IS NULL THEN '{}'
+            ELSE jsonb_build_object('tool_calls', m.tool_calls)
+        END
+        || coalesce(m.extra, '{}')
+        ORDER BY chain.depth DESC, entry.ordinality
+    ) FILTER (WHERE m.id IS NOT NULL), '[]')
+FROM chain
+LEFT JOIN LATERAL jsonb_array_elements_text(chain.value) WITH ORDINALITY AS entry ON true
+LEFT JOIN {{schema}}.messages AS m
+    ON m.thread_id = %(thread_id)s AND m.id = entry.value::uuid
+WHERE chain.kind = 'messages'
+GROUP BY chain.id

@@ -18,11 +18,14 @@ ON CONFLICT (username) DO NOTHING
 -- sessions --
 -- Opens a session or touches it; the row stays locked, so turns are counted one run at a time.
 INSERT INTO {{schema}}.sessions AS t (
-    thread_id, user_id, organization_id, status, initial_input, metadata
+    thread_id, user_id, organization_id, status, initial_input, metadata, expires_at
 )
-SELECT e.thread_id, u.id, o.id, 'active', e.initial_input, e.metadata
+SELECT
+    e.thread_id, u.id, o.id, 'active', e.initial_input, e.metadata,
+    now() + make_interval(secs => e.seconds_to_live)
 FROM jsonb_to_recordset(%(rows)s) AS e (
-    thread_id text, "user" text, organization text, initial_input text, metadata jsonb
+    thread_id text, "user" text, organization text, initial_input text, metadata jsonb,
+    seconds_to_live double precision
 )
 LEFT JOIN {{schema}}.users AS u ON u.username = e."user"
 LEFT JOIN {{schema}}.organizations AS o ON o.slug = e.organization
@@ -31,6 +34,9 @@ ON CONFLICT (thread_id) DO UPDATE SET
     user_id = coalesce(t.user_id, excluded.user_id),
     organization_id = coalesce(t.organization_id, excluded.organization_id),
     metadata = coalesce(t.metadata, excluded.metadata),
+    expires_at = coalesce(excluded.expires_at, t.expires_at),
+    status = CASE t.status WHEN 'expired' THEN 'active' ELSE t.status END,
+    ended_at = CASE t.status WHEN 'expired' THEN NULL ELSE t.ended_at END,
     updated_at = excluded.updated_at
 
 -- workflows --
@@ -55,7 +61,7 @@ WITH incoming AS (
     LEFT JOIN (
         SELECT s.thread_id, (
             SELECT coalesce(max(o.turn), 0) FROM {{schema}}.workflows AS o
-            WHERE o.thread_id = s.thread_id
+            WHERE o.thread_id = s.thread_id AND o.thread_id = ANY(%(threads)s)
         ) AS turn
         FROM {{schema}}.sessions AS s WHERE s.thread_id = ANY(%(threads)s)
     ) AS latest USING (thread_id)
@@ -105,7 +111,8 @@ ON CONFLICT (thread_id, id) DO UPDATE SET
 UPDATE {{schema}}.sessions AS t SET turns = s.turn
 FROM (
     SELECT k.thread_id, (
-        SELECT max(w.turn) FROM {{schema}}.workflows AS w WHERE w.thread_id = k.thread_id
+        SELECT max(w.turn) FROM {{schema}}.workflows AS w
+        WHERE w.thread_id = k.thread_id AND w.thread_id = ANY(%(threads)s)
     ) AS turn
     FROM {{schema}}.sessions AS k WHERE k.thread_id = ANY(%(threads)s)
 ) AS s
@@ -343,10 +350,12 @@ FROM (
         (
             SELECT sum(r.duration_ms) FROM {{schema}}.workflow_runs AS r
             WHERE r.thread_id = w.thread_id AND r.workflow_id = w.id
+                AND r.thread_id = ANY(%(threads)s)
         ) AS active_ms,
         (
             SELECT count(*) FROM {{schema}}.nodes AS n
             WHERE n.thread_id = w.thread_id AND n.workflow_id = w.id
+                AND n.thread_id = ANY(%(threads)s)
         ) AS node_count,
         g.*
     FROM {{schema}}.workflows AS w
@@ -359,6 +368,7 @@ FROM (
             sum(g.cost_usd) AS cost_usd
         FROM {{schema}}.generations AS g
         WHERE g.thread_id = w.thread_id AND g.workflow_id = w.id AND NOT g.cache_hit
+            AND g.thread_id = ANY(%(threads)s)
     ) AS g
     WHERE w.thread_id = ANY(%(threads)s) AND (w.thread_id, w.id) IN (
         SELECT k.thread_id, k.id FROM jsonb_to_recordset(%(rows)s) AS k (thread_id text, id uuid)

@@ -1,11 +1,12 @@
 -- mark_session --
 -- Says of a session that its checkpoints are gone; an active one has ended by that.
-UPDATE {{schema}}.sessions SET
-    status = CASE status WHEN 'active' THEN 'completed' ELSE status END,
-    ended_at = coalesce(ended_at, now()),
-    metadata = coalesce(metadata, '{}') || jsonb_build_object('checkpoints_deleted_at', now()),
-    updated_at = now()
-WHERE thread_id = %(thread_id)s
+UPDATE {{schema}}.sessions AS s SET
+    status = CASE s.status WHEN 'active' THEN 'completed' ELSE s.status END,
+    ended_at = coalesce(s.ended_at, this.moment),
+    metadata = coalesce(s.metadata, '{}') || this.mark,
+    updated_at = this.moment
+FROM (SELECT now(), jsonb_build_object('checkpoints_deleted_at', now())) AS this (moment, mark)
+WHERE s.thread_id = %(thread_id)s
 
 -- delete_session --
 -- Deletes a session and, by its foreign keys, all that is recorded of it.

@@ -1,0 +1,32 @@
+"""Threads: what LangGraph calls a conversation, recorded as a session or not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+
+@dataclass(frozen=True, slots=True, repr=False, kw_only=True)
+class Thread:
+    """A thread as it was when it was read."""
+
+    thread_id: str
+    user: str | None
+    organization: str | None
+    status: str | None
+    """Its session's: active, completed, expired or error; None where no run was recorded."""
+    turns: int
+    workflow_status: str | None
+    """How its last recorded turn stands."""
+    checkpoints: int
+    """How many checkpoints there are of it, those of subgraphs included."""
+    created_at: datetime
+    updated_at: datetime
+    """Its last activity: a run that was recorded, or else the newest checkpoint."""
+    expires_at: datetime | None
+
+    def __repr__(self) -> str:
+        facts = [self.status or "not recorded", f"{self.turns} turns" if self.status else None]
+        facts += [self.user, self.workflow_status, f"{self.checkpoints:,} checkpoints"]
+        shown = ", ".join(fact for fact in facts if fact)
+        return f"<{type(self).__name__} {self.thread_id!r}, {shown}>"

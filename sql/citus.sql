@@ -1,0 +1,70 @@
+-- Spreads the tables over a Citus cluster, so that all of a thread is on one node. Run it on the
+-- coordinator, once the tables are there; it is one transaction, and does nothing the second time.
+-- The ledger of migrations and usage_metrics, which nothing joins to a thread, stay there.
+DO $citus$
+DECLARE
+    reference CONSTANT text[] := ARRAY[
+        $name${{schema}}.organizations$name$,
+        $name${{schema}}.users$name$,
+        $name${{schema}}.tools$name$
+    ];
+    by_thread CONSTANT text[] := ARRAY[
+        $name${{checkpoint_schema}}.checkpoints$name$,
+        $name${{checkpoint_schema}}.checkpoint_blobs$name$,
+        $name${{checkpoint_schema}}.checkpoint_writes$name$,
+        $name${{schema}}.sessions$name$,
+        $name${{schema}}.workflows$name$,
+        $name${{schema}}.workflow_runs$name$,
+        $name${{schema}}.messages$name$,
+        $name${{schema}}.state_values$name$,
+        $name${{schema}}.nodes$name$,
+        $name${{schema}}.generations$name$,
+        $name${{schema}}.retrievals$name$,
+        $name${{schema}}.plans$name$,
+        $name${{schema}}.plan_versions$name$,
+        $name${{schema}}.todos$name$,
+        $name${{schema}}.execution_results$name$,
+        $name${{schema}}.tool_executions$name$,
+        $name${{schema}}.hitl_events$name$,
+        $name${{schema}}.evaluations$name$,
+        $name${{schema}}.feedback$name$
+    ];
+    key record;
+    keys text[] := '{}';
+    name text;
+    command text;
+BEGIN
+    IF EXISTS (
+        SELECT FROM pg_catalog.pg_dist_partition
+        WHERE logicalrelid = by_thread[1]::regclass AND partmethod = 'h'
+    ) THEN
+        RETURN;
+    END IF;
+    PERFORM set_config('search_path', 'pg_catalog', true);
+    PERFORM set_config('citus.multi_shard_modify_mode', 'sequential', true);
+
+    -- Citus takes a foreign key between distributed tables, but not while only one of them is.
+    FOR key IN
+        SELECT
+            c.conrelid::regclass AS child, c.conname, pg_get_constraintdef(c.oid) AS definition
+        FROM pg_constraint AS c
+        WHERE c.contype = 'f' AND c.conrelid = ANY((reference || by_thread)::regclass[])
+    LOOP
+        keys := keys || format('ALTER TABLE %s ADD CONSTRAINT %I %s', key.child, key.conname,
+            key.definition);
+        EXECUTE format('ALTER TABLE %s DROP CONSTRAINT %I', key.child, key.conname);
+    END LOOP;
+
+    FOREACH name IN ARRAY reference LOOP
+        PERFORM create_reference_table(name::regclass);
+    END LOOP;
+    PERFORM create_distributed_table(by_thread[1]::regclass, 'thread_id');
+    FOREACH name IN ARRAY by_thread[2:] LOOP
+        PERFORM create_distributed_table(name::regclass, 'thread_id', colocate_with => by_thread[1]);
+    END LOOP;
+
+    FOREACH command IN ARRAY keys LOOP
+        EXECUTE command;
+    END LOOP;
+END
+$citus$;

@@ -1,0 +1,91 @@
+"""Databases of a Citus cluster, which ``LANGGRAPH_PERSIST_TEST_CITUS=1`` says the server leads."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Any
+
+import psycopg
+from psycopg.conninfo import make_conninfo
+
+from langgraph_persist.database.queries import Schemas, quote, sql_folder
+
+ENABLED = os.environ.get("LANGGRAPH_PERSIST_TEST_CITUS") == "1"
+
+_GATHERED = """
+CREATE FUNCTION langgraph_persist.gathered_{name}() RETURNS SETOF langgraph_persist.{name}
+LANGUAGE plpgsql AS $$ BEGIN RETURN QUERY {query}; END $$
+"""
+
+
+def distribute(url: str) -> None:
+    """Spread the tables of a migrated database."""
+    script = Schemas().render((sql_folder() / "citus.sql").read_text("utf-8"))
+    _execute(url, script)
+    _gather_views(url)
+
+
+def _gather_views(url: str) -> None:
+    """Let the views of full states read whole tables to the coordinator, for the tests to look.
+
+    They follow chains of messages, which Citus plans only for a thread that it is told.
+    """
+    tables = ("state_values", "messages", "nodes", "generations", "workflows", "state_contents")
+    source = re.compile(rf"langgraph_persist\.({'|'.join(tables)})\b")
+    with psycopg.connect(url) as conn:
+        conn.execute("SET citus.enable_ddl_propagation TO off")
+        for name in tables[:-1]:
+            query = f"SELECT * FROM langgraph_persist.{name}"
+            conn.execute(_GATHERED.format(name=name, query=query).encode())
+        for name in ("state_contents", "node_states", "generation_prompts", "session_transcript"):
+            view = f"langgraph_persist.{name}"
+            (text,) = conn.execute("SELECT pg_get_viewdef(%s::regclass)", [view]).fetchone() or (
+                "",
+            )
+            query = source.sub(r"langgraph_persist.gathered_\1()", text).rstrip().rstrip(";")
+            conn.execute(_GATHERED.format(name=name, query=query).encode())
+            text = f"SELECT * FROM langgraph_persist.gathered_{name}() OFFSET 0"
+            conn.execute(f"CREATE OR REPLACE VIEW {view} AS {text}".encode())
+
+
+def join_cluster(server_url: str, url: str) -> None:
+    """Make a new database of the coordinator one of the workers too."""
+    database = psycopg.conninfo.conninfo_to_dict(url)["dbname"]
+    workers = _workers(server_url)
+    for host, port in workers:
+        worker = make_conninfo(server_url, host=host, port=port)
+        _execute(worker, f"CREATE DATABASE {quote(str(database))} TEMPLATE template0")
+        _execute(make_conninfo(worker, dbname=database), "CREATE EXTENSION citus")
+    _execute(url, "CREATE EXTENSION citus")
+    for (host, port), add in [
+        (_coordinator(server_url), "citus_set_coordinator_host"),
+        *[(worker, "citus_add_node") for worker in workers],
+    ]:
+        _execute(url, f"SELECT {add}('{host}', {port})")
+
+
+def leave_cluster(server_url: str, database: str) -> None:
+    """Drop the workers' part of a database."""
+    for host, port in _workers(server_url):
+        worker = make_conninfo(server_url, host=host, port=port)
+        _execute(worker, f"DROP DATABASE IF EXISTS {quote(database)} WITH (FORCE)")
+
+
+def _workers(server_url: str) -> list[tuple[Any, ...]]:
+    return _nodes(server_url, "groupid <> 0")
+
+
+def _coordinator(server_url: str) -> tuple[Any, ...]:
+    return _nodes(server_url, "groupid = 0")[0]
+
+
+def _nodes(server_url: str, which: str) -> list[tuple[Any, ...]]:
+    with psycopg.connect(server_url) as conn:
+        sql = f"SELECT nodename, nodeport FROM pg_dist_node WHERE {which} ORDER BY 2"
+        return conn.execute(sql.encode()).fetchall()
+
+
+def _execute(url: str, sql: str) -> None:
+    with psycopg.connect(url, autocommit=True) as conn:
+        conn.execute(sql.encode())
