@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage
 
 from langgraph_persist.extract.encode import to_json
-from langgraph_persist.extract.guard import first, mapping, total
+from langgraph_persist.extract.guard import first, mapping, no_fields, total
 from langgraph_persist.extract.redact import without_secrets
 from langgraph_persist.extract.text import clean_text, content_text, optional_text
 from langgraph_persist.extract.usage import is_cache_hit, token_fields
@@ -64,7 +64,7 @@ def generation_start(
     return GenerationStart(fields, prompt)
 
 
-@total(dict)
+@total(no_fields)
 def generation_end(response: Any) -> dict[str, Any]:
     """What an ``LLMResult`` says; unknown columns are left out. Works on a partial result too."""
     generation = _first_generation(response)

@@ -45,3 +45,8 @@ def first(source: Mapping[Any, Any], *keys: str) -> Any:
         if (value := source.get(key)) is not None:
             return value
     return None
+
+
+def no_fields() -> dict[str, Any]:
+    """What an event says that could not be read."""
+    return {}

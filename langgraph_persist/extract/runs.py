@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from langgraph_persist.extract.encode import to_json
 from langgraph_persist.extract.generations import last_human_text
-from langgraph_persist.extract.guard import mapping, total
+from langgraph_persist.extract.guard import mapping, no_fields, total
 from langgraph_persist.extract.shapes import shape_of
 from langgraph_persist.extract.text import clean_text, content_text
 
@@ -43,7 +43,7 @@ def root_input(value: Any) -> dict[str, Any]:
     }
 
 
-@total(dict)
+@total(no_fields)
 def root_output(value: Any) -> dict[str, Any]:
     """The output whole."""
     return {"result": None if value is None else to_json(value)}

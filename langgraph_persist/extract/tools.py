@@ -12,7 +12,7 @@ from langchain_core.messages import ToolMessage
 from langgraph.types import Command
 
 from langgraph_persist.extract.encode import to_json
-from langgraph_persist.extract.guard import mapping, total
+from langgraph_persist.extract.guard import mapping, no_fields, total
 from langgraph_persist.extract.text import content_text, is_a, optional_text, safe_str
 
 _UNNAMED = "tool"
@@ -41,7 +41,7 @@ def tool_start(
     }
 
 
-@total(dict)
+@total(no_fields)
 def tool_end(output: Any) -> dict[str, Any]:
     """The result as the tool gave it, and whether it succeeded.
 
@@ -62,13 +62,13 @@ def tool_end(output: Any) -> dict[str, Any]:
     return {column: value for column, value in fields.items() if value is not None}
 
 
-@total(dict)
+@total(no_fields)
 def retriever_start(query: Any) -> dict[str, Any]:
     """The query of a retrieval."""
     return {"query": None if query is None else safe_str(query)}
 
 
-@total(dict)
+@total(no_fields)
 def retriever_end(documents: Any) -> dict[str, Any]:
     """The documents found and how many."""
     count = len(documents) if is_a(documents, (list, tuple)) else None
