@@ -14,7 +14,7 @@ import pytest
 
 from langgraph_persist.database.queries import Schemas, quote
 from tests import citus
-from tests.servers import PgBouncer, poolers, running_pgbouncer
+from tests.servers import PgBouncer, folder, poolers, running_pgbouncer
 
 POOLED = {
     f"tests.test_{name}"
@@ -35,14 +35,16 @@ ROWS = [
 
 
 @pytest.fixture(scope="session")
-def server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def server_url() -> Iterator[str]:
     """A superuser's URL on a real server: the one named by the environment, else the embedded."""
     if url := os.environ.get("LANGGRAPH_PERSIST_TEST_URL"):
         yield url
         return
     from langgraph_persist.database.embedded import start_embedded
 
-    with start_embedded(tmp_path_factory.mktemp("server") / ".langgraph_persist") as server:
+    # PgBouncer, which is run as another account, must reach the server's socket.
+    with folder() as home, start_embedded(home / ".langgraph_persist") as server:
+        server.directory.chmod(0o755)
         yield server.url
 
 
