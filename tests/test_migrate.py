@@ -432,12 +432,12 @@ def test_line_endings_do_not_count_as_edits(database: str, sql: Path) -> None:
 def test_a_failing_migration_leaves_nothing_half_done(
     database: str, conn: psycopg.Connection[Any], sql: Path
 ) -> None:
-    bad = sql / "0009_break_things.up.sql"
+    bad = sql / "0099_break_things.up.sql"
     bad.write_text("CREATE TABLE {{schema}}.half (); SELECT 1 / 0;", "utf-8")
-    (sql / "0009_break_things.down.sql").write_text("DROP TABLE {{schema}}.half;", "utf-8")
+    (sql / "0099_break_things.down.sql").write_text("DROP TABLE {{schema}}.half;", "utf-8")
     files.migrations.cache_clear()
 
-    with pytest.raises(MigrationFailed, match=r"0009_break_things.up.sql.*division by zero"):
+    with pytest.raises(MigrationFailed, match=r"0099_break_things.up.sql.*division by zero"):
         upgrade(database, S)
 
     assert value(conn, "SELECT to_regclass('langgraph_persist.half')") is None
@@ -446,7 +446,7 @@ def test_a_failing_migration_leaves_nothing_half_done(
     bad.write_text("CREATE TABLE {{schema}}.half ();", "utf-8")
     files.migrations.cache_clear()
     upgrade(database, S)
-    assert current(conn, S) == "0009"
+    assert current(conn, S) == "0099"
 
 
 def test_a_failing_downgrade_leaves_nothing_half_done(
@@ -475,9 +475,9 @@ def test_an_outdated_database_tells_what_is_missing(
     database: str, conn: psycopg.Connection[Any]
 ) -> None:
     upgrade(database, S)
-    downgrade(database, S, "0007")
-    assert pending(conn, S) == ("0008_create_report_views",)
-    with pytest.raises(SchemaOutdated, match=r"lacks 0008_create_report_views; open it without"):
+    downgrade(database, S, "0008")
+    assert pending(conn, S) == ("0009_index_session_activity",)
+    with pytest.raises(SchemaOutdated, match=r"lacks 0009_index_session_activity; open it without"):
         check(conn, S).require()
 
 
