@@ -441,12 +441,12 @@ def test_a_failing_migration_leaves_nothing_half_done(
         upgrade(database, S)
 
     assert value(conn, "SELECT to_regclass('langgraph_persist.half')") is None
-    assert value(conn, "SELECT version_num FROM langgraph_persist.schema_version") == "0008"
-    assert current(conn, S) == "0008"
+    assert value(conn, "SELECT version_num FROM langgraph_persist.schema_version") == "0009"
+    assert current(conn, S) == "0009"
     bad.write_text("CREATE TABLE {{schema}}.half ();", "utf-8")
     files.migrations.cache_clear()
     upgrade(database, S)
-    assert current(conn, S) == "0009"
+    assert current(conn, S) == "0099"
 
 
 def test_a_failing_downgrade_leaves_nothing_half_done(
