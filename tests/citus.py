@@ -19,11 +19,11 @@ LANGUAGE plpgsql AS $$ BEGIN RETURN QUERY {query}; END $$
 """
 
 
-def distribute(url: str) -> None:
-    """Spread the tables of a migrated database."""
-    script = Schemas().render((sql_folder() / "citus.sql").read_text("utf-8"))
-    _execute(url, script)
-    _gather_views(url)
+def distribute(url: str, *, views: bool = True) -> None:
+    """Spread the tables of a migrated database, with views that the tests can look at."""
+    _execute(url, Schemas().render((sql_folder() / "citus.sql").read_text("utf-8")))
+    if views:
+        _gather_views(url)
 
 
 def _gather_views(url: str) -> None:

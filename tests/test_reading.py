@@ -19,7 +19,7 @@ from langgraph.checkpoint.postgres import PostgresSaver
 from psycopg_pool import ConnectionPool
 
 from langgraph_persist import Persist, PersistSaver
-from langgraph_persist.database.queries import Schemas
+from langgraph_persist.database.queries import Schemas, queries
 from langgraph_persist.errors import ConfigurationError
 from langgraph_persist.migrate import index_metadata
 from langgraph_persist.saver import pages
@@ -400,8 +400,8 @@ def test_threads_come_in_pages(migrated: str, persist: Persist, size: int) -> No
             " SELECT 'thread-' || n, '2026-01-01'::timestamptz + n / 3 * interval '1 s'"
             " FROM generate_series(1, 7) AS n"
         )
-    with PostgresSaver.from_conn_string(migrated) as stock:
-        chain_of(["a"]).compile(checkpointer=stock).invoke({"count": 0}, config("stock"))
+    graph = chain_of(["a"]).compile(checkpointer=persist.checkpointer)
+    graph.invoke({"count": 0}, config("not recorded"))
     wanted = persist.threads()
     assert len(wanted) == 8
     found = page = persist.threads(limit=size)
@@ -424,11 +424,8 @@ def test_pages_of_threads_come_from_an_index(migrated: str, persist: Persist) ->
             [USER],
         )
         conn.execute("ANALYZE langgraph_persist.sessions")
-        (statement,) = [
-            sql for name, sql in persist.history._statements.items() if name == "threads"
-        ]
-        unset: Any = dict.fromkeys(["user", "status", "before", "before_id"])
-        unset |= {"recorded": True, "limit": 20}
+        statement = queries("listing", Schemas())["recorded_threads"]
+        unset: Any = dict.fromkeys(["user", "status", "before", "before_id"]) | {"limit": 20}
         for params, index in [
             (unset, "Backward using sessions_updated_at_idx"),
             (unset | {"user": "u"}, "sessions_user_id_updated_at_idx"),

@@ -595,8 +595,29 @@ def test_what_is_built_on_meanwhile_stays(
 
     monkeypatch.setattr(Store, "change", change_late)
     retain(keep_last=1)
+    assert old.values["files"] == {"f1": 1}
     for fork in forked:
-        assert graph.get_state(fork).values["log"] == [*old.values["log"], "fork"]
+        values = graph.get_state(fork).values
+        assert values == old.values | {"log": [*old.values["log"], "fork"]}
+
+
+def test_one_retention_minds_another(
+    saver: PersistSaver, retain: Retain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graph = delta_graph(saver)
+    for _ in range(12):
+        graph.invoke({"log": ["in"]}, config())
+    before = states(graph, config(), limit=1)
+    change, others = Store.change, [2, 1]
+
+    def change_late(self: Store, thread_id: str, work: Any) -> Any:
+        if others:
+            retain(keep_last=others.pop(0))
+        return change(self, thread_id, work)
+
+    monkeypatch.setattr(Store, "change", change_late)
+    retain(keep_last=4)
+    assert states(graph, config(), limit=1) == before
 
 
 # --- crashes ---

@@ -13,7 +13,7 @@ from psycopg.rows import dict_row
 from langgraph_persist.database.queries import Schemas, queries
 from langgraph_persist.errors import ConfigurationError, NotRecorded
 from langgraph_persist.history.records import Row, Workflow, read_workflow
-from langgraph_persist.history.threads import Thread
+from langgraph_persist.history.threads import NOT_RECORDED, Thread
 
 Runner: TypeAlias = "Callable[[Callable[[Connection[Any]], list[Row]]], list[Row]]"
 STATUSES = ("running", "completed", "failed", "cancelled", "interrupted")
@@ -126,14 +126,20 @@ class History:
         if status is not None and status not in SESSION_STATUSES:
             known = ", ".join(SESSION_STATUSES)
             raise ConfigurationError(f"no status {status!r} of a thread; there are {known}")
-        if recorded is None and (user, status) != (None, None):
-            recorded = True
         time, id = (
             (before.updated_at, before.thread_id) if isinstance(before, Thread) else (before, None)
         )
-        params = {"user": user, "status": status, "recorded": recorded, "limit": limit}
-        rows = self.rows("threads", params | {"before": time, "before_id": id})
-        return [Thread(**row) for row in rows]
+        page: dict[str, object] = {"limit": limit, "before": time, "before_id": id}
+        filters = page | {"user": user, "status": status}
+        rows = [] if recorded is False else self.rows("recorded_threads", filters)
+        if not recorded and (user, status) == (None, None):
+            rows += [NOT_RECORDED | row for row in self.rows("other_threads", page)]
+            rows = sorted(rows, key=lambda row: (row["updated_at"], row["thread_id"]))
+            rows = rows[::-1][:limit]
+        ids = [row["thread_id"] for row in rows]
+        counted = self.rows("checkpoint_counts", {"thread_ids": ids})
+        counts = {row["thread_id"]: row["count"] for row in counted}
+        return [Thread(**row, checkpoints=counts.get(row["thread_id"], 0)) for row in rows]
 
     def rows(self, statement: str, params: Mapping[str, object]) -> list[Row]:
         """What a named statement of ``sql/queries/history.sql`` gives."""

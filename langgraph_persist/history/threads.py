@@ -4,6 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
+
+NOT_RECORDED: dict[str, Any] = {
+    "user": None,
+    "organization": None,
+    "status": None,
+    "turns": 0,
+    "workflow_status": None,
+    "expires_at": None,
+}
+"""What a thread is that has no session."""
 
 
 @dataclass(frozen=True, slots=True, repr=False, kw_only=True)

@@ -15,7 +15,9 @@ import threading
 import time
 import weakref
 from collections import Counter
+from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import nullcontext
 from typing import Any
 
 import psycopg
@@ -27,7 +29,7 @@ from langgraph_persist.errors import DatabaseUnavailable, DurabilityError, Journ
 from langgraph_persist.journal.privacy import Seal, without_content
 from langgraph_persist.journal.runs import Runs
 from langgraph_persist.journal.unit import Group, Unit
-from langgraph_persist.journal.write import write_group
+from langgraph_persist.journal.write import statements, write_group
 from langgraph_persist.migrate import find_checkpoint_schema, upgrade
 
 logger = logging.getLogger(__name__)
@@ -62,6 +64,7 @@ class Journal:
         self.database = database
         self._schema, self._checkpoint_schema = schema, checkpoint_schema
         self._schemas: Schemas | None = None
+        self._statements: Mapping[str, str] | None = None
         self.runs = Runs()
         self.content = True
         """False where a saver encrypts: then the record holds nothing that was said."""
@@ -328,11 +331,11 @@ class Journal:
 
     def _commit(self, group: Group, again: bool) -> None:
         schemas = self.schemas
-        if isinstance(self.database.target, str):
-            write_group(self._own_connection(), group, schemas, again)
-        else:
-            with self.database.connection() as conn:
-                write_group(conn, group, schemas, again)
+        own = isinstance(self.database.target, str)
+        with nullcontext(self._own_connection()) if own else self.database.connection() as conn:
+            if self._statements is None:
+                self._statements = statements(conn, schemas)
+            write_group(conn, group, self._statements, again)
 
     def _own_connection(self) -> Connection[Any]:
         if self._connection is None or self._connection.closed:

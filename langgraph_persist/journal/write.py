@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import orjson
 from psycopg import Capabilities, Connection, Cursor
+from psycopg.rows import tuple_row
 from psycopg.types.json import Jsonb
 
 from langgraph_persist.database.queries import Schemas, queries
@@ -16,21 +17,29 @@ from langgraph_persist.journal.unit import KEYS, Blob, Fields, Group, Write
 _PIPELINE = Capabilities().has_pipeline()
 
 
-def write_group(conn: Connection[Any], group: Group, schemas: Schemas, again: bool) -> None:
+def statements(conn: Connection[Any], schemas: Schemas) -> Mapping[str, str]:
+    """The statements that write a group on this engine, by name."""
+    own = queries("citus", schemas)
+    with conn.transaction(), conn.cursor(row_factory=tuple_row) as cur:
+        found = cur.execute(own["is_citus"].encode()).fetchone()
+    shared = {**queries("checkpoints", schemas), **queries("record", schemas)}
+    return {**shared, **own} if found == (True,) else shared
+
+
+def write_group(conn: Connection[Any], group: Group, sql: Mapping[str, str], again: bool) -> None:
     """Commit the whole group, or nothing of it.
 
     ``again`` tells that it was tried before, so it may be committed here but on no standby yet.
     """
-    checkpoint_sql = queries("checkpoints", schemas)
     with (
         conn.pipeline() if _PIPELINE else nullcontext(),
         conn.transaction(),
         conn.cursor() as cur,
     ):
         if again:
-            cur.execute(checkpoint_sql["replicate"].encode())
-        _write_record(cur, group, queries("record", schemas))
-        _write_checkpoints(cur, group, checkpoint_sql)
+            cur.execute(sql["replicate"].encode())
+        _write_record(cur, group, sql)
+        _write_checkpoints(cur, group, sql)
 
 
 def _write_record(cur: Cursor[Any], group: Group, sql: Mapping[str, str]) -> None:
@@ -39,8 +48,6 @@ def _write_record(cur: Cursor[Any], group: Group, sql: Mapping[str, str]) -> Non
             threads = list({fields.get("thread_id"): None for fields in rows.values()})
             params = {"rows": _json(rows.values()), "threads": threads}
             cur.execute(sql[table].encode(), params)
-            if table == "workflows":
-                cur.execute(sql["session_turns"].encode(), params)
 
 
 def _write_checkpoints(cur: Cursor[Any], group: Group, sql: Mapping[str, str]) -> None:

@@ -19,8 +19,10 @@ from langgraph_persist.retention.store import Row, Store, Transaction
 T = TypeVar("T")
 
 BATCH = 500
-"""Checkpoints deleted in one transaction."""
-BLOB_BATCH = 1000
+"""Checkpoints deleted in one transaction, if there are not very many."""
+BATCHES = 20
+LARGEST_BATCH = 5_000
+BLOB_BATCH = 1_000
 ATTEMPTS = 10
 RUN_PATIENCE = timedelta(days=1)
 """A run that told nothing of itself for so long has crashed."""
@@ -45,7 +47,8 @@ class Pruning:
     def run(self) -> list[Key]:
         """Delete what may go; returns checkpoints that have writes but seem never to come."""
         try:
-            self._store.change(self._thread_id, self._check_idle)
+            if self._may_end:
+                self._store.change(self._thread_id, self._check_idle)
             self._prune()
             self._delete_blobs()
             self._expire()
@@ -93,7 +96,7 @@ class Pruning:
         for _ in range(ATTEMPTS):
             try:
                 self._link(plan)
-                for ids in _batches(plan.gone, BATCH):
+                for ids in _batches(plan.gone, _batch_size(len(plan.gone))):
                     self._delete(plan, ids)
                 return
             except _Stale:
@@ -154,13 +157,16 @@ class Pruning:
 
     # --- runs under way ---
 
+    @property
+    def _may_end(self) -> bool:
+        """Whether the thread's last checkpoints may go."""
+        return self._rule.keep_last == 0 or self._rule.expired
+
     def _check_idle(self, transaction: Transaction) -> None:
         """Leave a thread alone whose last checkpoints would go while a run may need them.
 
         The session stays locked until the transaction ends, and a run starts by writing it.
         """
-        if self._rule.keep_last != 0 and not self._rule.expired:
-            return
         session = self._session(transaction)
         expired = session is not None and session["expired"]
         if (session is not None and session["busy"]) or (self._rule.expired and not expired):
@@ -195,7 +201,8 @@ class Pruning:
         """Count rows and, unless this is a dry run, delete them, in one transaction."""
 
         def work(transaction: Transaction) -> list[Row]:
-            self._check_idle(transaction)
+            if self._may_end:
+                self._check_idle(transaction)
             if check is not None:
                 check(transaction)
             measured = transaction.rows(measure, thread_id=self._thread_id, **where)
@@ -221,6 +228,11 @@ def _columns(rows: Sequence[tuple[T, ...]], width: int) -> tuple[list[T], ...]:
 def _batches(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
     for start in range(0, len(items), size):
         yield items[start : start + size]
+
+
+def _batch_size(count: int) -> int:
+    """Each batch looks through the thread for children, so of very many there are few."""
+    return max(BATCH, min(count // BATCHES, LARGEST_BATCH))
 
 
 def _groups(spaces: Sequence[Row]) -> Iterator[list[str]]:

@@ -123,6 +123,8 @@ class Retention:
             for thread_id in self._recorded(policy, rule):
                 with _noting(thread_id):
                     Forgetting(self._store, thread_id, rule, tally).run(self._forget)
+        if not policy.dry_run:
+            self._store.harden()
         return tally.report(dry_run=policy.dry_run)
 
     def keep_latest(self, thread_id: str) -> None:
@@ -133,6 +135,7 @@ class Retention:
         """
         rule = Rule(keep_last=1, recent=_NEVER, sweep=False)
         Pruning(self._store, thread_id, rule, Tally()).run()
+        self._store.harden()
 
     def _prune_all(self, policy: Policy, now: datetime, tally: Tally) -> None:
         rule = policy.rule(now)

@@ -50,8 +50,15 @@ class Store:
 
         return self._database.run(run)
 
+    def harden(self) -> None:
+        """All changes are as durable as the server makes any."""
+        self.rows("harden")
+
     def change(self, thread_id: str, work: Callable[[Transaction], T]) -> T:
-        """``work`` in one transaction, alone among all that delete of this thread."""
+        """``work`` in one transaction, alone among all that delete of this thread.
+
+        It is sure to survive a crash of the server only after :meth:`harden`.
+        """
         key = f"langgraph_persist.retention:{self._schemas.checkpoints}:{thread_id}"
 
         def run(conn: Connection[Any]) -> T:

@@ -22,19 +22,23 @@ def pages(
     where: str,
     args: Sequence[Any],
     limit: int | None,
+    thread_id: str | None,
 ) -> Iterator[list[DictRow]]:
     """The checkpoints that a WHERE clause finds, newest first; the same id by thread, namespace.
 
-    ``select`` runs the query for whole checkpoints, ``c``, with this text after its FROM. A page
-    begins after the last row of the one before, whatever was written or deleted meanwhile.
+    ``thread_id`` is that of all of them, if the clause says so. ``select`` runs the query for whole
+    checkpoints, ``c``, with this text after its FROM. A page begins after the last row of the one
+    before, whatever was written or deleted meanwhile.
     """
     size, left = FIRST, limit
+    thread = [] if thread_id is None else [thread_id]
     last: DictRow | None = None
     while True:
         count = size if left is None else min(size, left)
         after, key = _after(last)
         clause = " AND ".join(part for part in (where.removeprefix("WHERE "), after) if part)
-        page = select(_text(table, clause), [*args, *key, count])
+        text = _text(table, clause, in_thread=bool(thread))
+        page = select(text, [*args, *key, count, *thread])
         if page:
             yield page
         if left is not None:
@@ -53,10 +57,11 @@ def _after(last: DictRow | None) -> tuple[str, list[str]]:
     return f"checkpoint_id <= %s AND {later}", [id, id, thread_id, ns]
 
 
-def _text(table: str, clause: str) -> str:
+def _text(table: str, clause: str, in_thread: bool) -> str:
     order = "checkpoint_id DESC, thread_id, checkpoint_ns"
     found = f"SELECT {', '.join(_KEY)} FROM {table}{clause and ' WHERE '}{clause}"
     same = " AND ".join(f"page.{column} = c.{column}" for column in _KEY)
+    same += " AND c.thread_id = %s" if in_thread else ""
     outer = ", ".join(f"c.{column}" for column in order.split(", "))
     return f"JOIN ({found} ORDER BY {order} LIMIT %s) AS page ON {same} ORDER BY {outer}"
 

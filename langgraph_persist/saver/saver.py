@@ -420,7 +420,8 @@ class PersistSaver(PostgresSaver):
         where, args = self._search_where(config, filter, before)
         table = f"{quote(self.schemas.checkpoints)}.checkpoints"
         select = partial(self._select, "list", thread_id, prepare=False)
-        yield from pages(select, table, where, args, None if limit is None else int(limit))
+        most = None if limit is None else int(limit)
+        yield from pages(select, table, where, args, most, thread_id)
 
     def get_delta_channel_history(
         self, *, config: RunnableConfig, channels: Sequence[str]
@@ -464,7 +465,12 @@ class PersistSaver(PostgresSaver):
         prepare: bool | None = None,
     ) -> DictRows:
         sql = queries("checkpoints", self.schemas)
-        query = f"{sql['select_checkpoints']} {where}".encode()
+        select = sql["select_checkpoints"]
+        if thread_id is not None:
+            # Citus asks one node instead of all of them only if every table is told the thread.
+            select = select.replace(".thread_id = c.thread_id", ".thread_id = %s")
+            args = [thread_id, thread_id, *args]
+        query = f"{select} {where}".encode()
 
         def work(conn: Connection[Any]) -> DictRows:
             with conn.cursor(binary=True, row_factory=dict_row) as cur:

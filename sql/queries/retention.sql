@@ -3,8 +3,14 @@
 SELECT now() AS now
 
 -- lock --
--- Waits for whoever else deletes checkpoints of this thread, until the transaction ends.
-SELECT pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtextextended(%(key)s::text, 0))
+-- Waits for whoever else deletes of this thread; the transaction's commit waits for no disk.
+SELECT
+    pg_catalog.set_config('synchronous_commit', 'off', true),
+    pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtextextended(%(key)s::text, 0))
+
+-- harden --
+-- Makes all that was committed before safe from a crash of the server.
+SELECT pg_catalog.pg_logical_emit_message(true, 'langgraph_persist', ''::text)
 
 -- threads --
 -- A page of the threads that have rows in LangGraph's tables.
@@ -54,7 +60,7 @@ SELECT
     s.updated_at,
     EXISTS (
         SELECT FROM {{schema}}.workflow_runs AS r
-        WHERE r.thread_id = s.thread_id AND r.status = 'running'
+        WHERE r.thread_id = %(thread_id)s AND r.status = 'running'
             AND greatest(r.heartbeat_at, r.started_at) > now() - %(patience)s::interval
     ) AS busy
 FROM {{schema}}.sessions AS s
@@ -63,8 +69,10 @@ FOR NO KEY UPDATE OF s
 
 -- expire_session --
 -- Marks a session whose checkpoints went because it had expired; a new run makes it active.
-UPDATE {{schema}}.sessions SET status = 'expired', ended_at = coalesce(ended_at, now())
-WHERE thread_id = %(thread_id)s AND expires_at < now() AND status <> 'expired'
+UPDATE {{schema}}.sessions AS s
+SET status = 'expired', ended_at = coalesce(s.ended_at, this.moment)
+FROM (SELECT now()) AS this (moment)
+WHERE s.thread_id = %(thread_id)s AND s.expires_at < this.moment AND s.status <> 'expired'
 
 -- namespaces --
 -- A thread's namespaces: their size, and the time and the root checkpoint of their newest one.
@@ -357,11 +365,11 @@ ORDER BY w.turn
 SELECT
     s.updated_at < %(cutoff)s AND NOT EXISTS (
         SELECT FROM {{schema}}.workflows AS w
-        WHERE w.thread_id = s.thread_id AND w.updated_at >= %(cutoff)s
+        WHERE w.thread_id = %(thread_id)s AND w.updated_at >= %(cutoff)s
     ) AS is_over,
     ARRAY(
         SELECT w.id FROM {{schema}}.workflows AS w
-        WHERE w.thread_id = s.thread_id AND (w.id = ANY(%(gone)s)) IS NOT TRUE
+        WHERE w.thread_id = %(thread_id)s AND (w.id = ANY(%(gone)s)) IS NOT TRUE
     ) AS workflows
 FROM {{schema}}.sessions AS s
 WHERE s.thread_id = %(thread_id)s
