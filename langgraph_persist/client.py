@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import TracebackType
@@ -21,6 +22,7 @@ from langgraph_persist.journal import Journal, Seal, release, share
 from langgraph_persist.migrate import check, find_checkpoint_schema
 from langgraph_persist.retention import GRACE, Policy, Retention, RetentionReport, Sessions
 from langgraph_persist.saver import PersistSaver
+from langgraph_persist.usage import Price, Prices
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -55,6 +57,8 @@ class Persist:
         retry_for: seconds for which reads and writes are repeated while the server is away.
         session_ttl: a session expires so long after the last start or end of a run in it, and
             :meth:`retain` can then delete its checkpoints.
+        prices: US dollars for a million tokens by model, ``{"my-model": {"input": "0.5",
+            "output": 2}}``, before those of genai-prices; see ``langgraph_persist.usage.Price``.
 
     Raises:
         PersistError: one of its subclasses, saying what to do.
@@ -72,7 +76,9 @@ class Persist:
         directory: str | Path = DIRECTORY,
         retry_for: float = RETRY_FOR,
         session_ttl: timedelta | None = None,
+        prices: Mapping[str, Price] | None = None,
     ) -> None:
+        Prices.of(prices)  # refuses wrong ones at once
         if schema == checkpoint_schema:
             raise ConfigurationError("the record and the checkpoints need schemas of their own")
         self._target = url if url is not None else os.environ.get(URL_VARIABLE) or None
@@ -80,7 +86,7 @@ class Persist:
         self._migrate, self._serde, self._retry_for = migrate, serde, retry_for
         self._directory = Path(directory).expanduser().absolute()
         self._seal = None if record_cipher is None else Seal(record_cipher)
-        self._session_ttl = session_ttl
+        self._session_ttl, self._prices = session_ttl, prices
         self._lock = threading.Lock()
         self._server: EmbeddedServer | None = None
         self._journal: Journal | None = None
@@ -111,7 +117,9 @@ class Persist:
         if self._seal is not None:
             journal.seal = self._seal
         journal.database.retry_for = self._retry_for
-        self._handler = PersistCallbackHandler(journal=journal, session_ttl=self._session_ttl)
+        self._handler = PersistCallbackHandler(
+            journal=journal, session_ttl=self._session_ttl, prices=self._prices
+        )
         self._saver = PersistSaver(target, serde=self._serde, journal=journal)
         self._journal = journal
 

@@ -7,11 +7,14 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 import pytest
+from psycopg.rows import dict_row
 
+from langgraph_persist import Persist
 from langgraph_persist.database.queries import Schemas, quote
 from tests import citus
 from tests.servers import PgBouncer, folder, poolers, running_pgbouncer
@@ -149,6 +152,24 @@ def migrated(request: pytest.FixtureRequest, _migrated_database: str) -> Iterato
             conn.execute("SET LOCAL citus.multi_shard_modify_mode TO sequential")
         for table in ROWS:
             conn.execute(f"DELETE FROM {table}".encode())
+
+
+@pytest.fixture
+def persist(migrated: str) -> Iterator[Persist]:
+    with Persist(migrated) as opened:
+        yield opened
+
+
+@pytest.fixture
+def rows(migrated: str) -> Callable[..., list[dict[str, Any]]]:
+    """Runs a query in a connection of its own, so that it sees only what is committed."""
+
+    def query(sql: str, *args: Any) -> list[dict[str, Any]]:
+        with psycopg.connect(migrated, row_factory=dict_row) as conn:
+            conn.execute("SET search_path = langgraph_persist, public")
+            return conn.execute(sql.encode(), args).fetchall()
+
+    return query
 
 
 @pytest.fixture

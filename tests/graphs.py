@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import operator
 import time
 from typing import Annotated, Any, TypedDict
@@ -12,6 +13,23 @@ from langchain_core.tools import tool
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.message import add_messages
 from langgraph.types import interrupt
+
+MODES = ["invoke", "ainvoke", "stream", "astream"]
+
+
+def run(graph: Any, mode: str, value: Any, config: Any, **kwargs: Any) -> Any:
+    """A runnable's result by one of its four entrances."""
+    if mode == "invoke":
+        return graph.invoke(value, config, **kwargs)
+    if mode == "stream":
+        return list(graph.stream(value, config, **kwargs))
+    if mode == "ainvoke":
+        return asyncio.run(graph.ainvoke(value, config, **kwargs))
+
+    async def collect() -> list[Any]:
+        return [chunk async for chunk in graph.astream(value, config, **kwargs)]
+
+    return asyncio.run(collect())
 
 
 class Steps(TypedDict, total=False):

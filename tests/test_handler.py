@@ -23,11 +23,11 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.func import entrypoint, task
 from langgraph.graph import START, StateGraph
 from langgraph.types import Command, RetryPolicy, Send
-from psycopg.rows import dict_row
 
 from langgraph_persist import Persist, PersistCallbackHandler
 from langgraph_persist.errors import DurabilityError
 from tests.graphs import (
+    MODES,
     Steps,
     answer,
     approval_graph,
@@ -35,50 +35,15 @@ from tests.graphs import (
     chat_graph,
     fake_model,
     fan_of,
+    run,
     weather,
 )
-
-
-@pytest.fixture
-def persist(migrated: str) -> Iterator[Persist]:
-    with Persist(migrated) as opened:
-        yield opened
-
-
-@pytest.fixture
-def rows(migrated: str) -> Any:
-    """Runs a query in a connection of its own, so that it sees only what is committed."""
-
-    def query(sql: str, *args: Any) -> list[dict[str, Any]]:
-        with psycopg.connect(migrated, row_factory=dict_row) as conn:
-            conn.execute("SET search_path = langgraph_persist, public")
-            return conn.execute(sql.encode(), args).fetchall()
-
-    return query
 
 
 @contextmanager
 def unraised(handler: PersistCallbackHandler) -> Iterator[None]:
     yield
     assert not handler.failures.counts
-
-
-def run(graph: Any, mode: str, value: Any, config: Any) -> Any:
-    """The graph's result by one of its four entrances."""
-    if mode == "invoke":
-        return graph.invoke(value, config)
-    if mode == "stream":
-        return list(graph.stream(value, config))
-    if mode == "ainvoke":
-        return asyncio.run(graph.ainvoke(value, config))
-
-    async def collect() -> list[Any]:
-        return [chunk async for chunk in graph.astream(value, config)]
-
-    return asyncio.run(collect())
-
-
-MODES = ["invoke", "ainvoke", "stream", "astream"]
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -9,7 +9,13 @@ from __future__ import annotations
 
 from langgraph_persist.extract.encode import to_json, to_json_bytes
 from langgraph_persist.extract.failures import error_fields
-from langgraph_persist.extract.generations import GenerationStart, generation_end, generation_start
+from langgraph_persist.extract.generations import (
+    Billing,
+    GenerationStart,
+    billing,
+    generation_end,
+    generation_start,
+)
 from langgraph_persist.extract.messages import Row, is_message_list, message_list, message_row
 from langgraph_persist.extract.nodes import NodeIdentity, node_identity
 from langgraph_persist.extract.runs import is_resume, root_input, root_output
@@ -18,9 +24,11 @@ from langgraph_persist.extract.text import clean_text
 from langgraph_persist.extract.tools import retriever_end, retriever_start, tool_end, tool_start
 
 __all__ = [
+    "Billing",
     "GenerationStart",
     "NodeIdentity",
     "Row",
+    "billing",
     "clean_text",
     "error_fields",
     "generation_end",

@@ -16,7 +16,7 @@ from langgraph_persist.extract.encode import to_json
 from langgraph_persist.extract.guard import first, mapping, no_fields, total
 from langgraph_persist.extract.redact import without_secrets
 from langgraph_persist.extract.text import clean_text, content_text, optional_text
-from langgraph_persist.extract.usage import is_cache_hit, token_fields
+from langgraph_persist.extract.usage import is_cache_hit, token_details, token_fields
 
 _INT = 2**31 - 1
 _MODEL = ("model_name", "model", "model_id", "modelId", "deployment_name")
@@ -24,14 +24,27 @@ _MAX_TOKENS = ("max_tokens", "max_completion_tokens", "max_output_tokens", "max_
 _FINISH = ("finish_reason", "stop_reason", "done_reason", "stopReason", "finishReason")
 
 
+_ENDPOINT = ("base_url", "openai_api_base", "api_base", "azure_endpoint", "endpoint_url")
+
+
 class GenerationStart(NamedTuple):
-    """The columns known at the start, and the prompt to store by reference (``state_entry``)."""
+    """What is known of a model call when it starts."""
 
     fields: dict[str, Any]
     messages: list[BaseMessage]
+    """The prompt, to be stored by reference (``state_entry``)."""
+    endpoint: str | None
+    """The URL that the model was told to call, if any."""
 
 
-@total(lambda: GenerationStart({}, []))
+class Billing(NamedTuple):
+    """What no column holds of an answer, but its cost depends on."""
+
+    details: dict[str, int]
+    service_tier: str | None
+
+
+@total(lambda: GenerationStart({}, [], None))
 def generation_start(
     serialized: Mapping[str, Any] | None,
     messages: Sequence[Sequence[BaseMessage]] | None = None,
@@ -61,7 +74,9 @@ def generation_start(
         "prompt_name": optional_text(first(info, "prompt_name", "lc_hub_repo")),
         "prompt_version": optional_text(first(info, "prompt_version", "lc_hub_commit_hash")),
     }
-    return GenerationStart(fields, prompt)
+    given = mapping(mapping(serialized).get("kwargs"))
+    endpoint = optional_text(first(params, *_ENDPOINT) or first(given, *_ENDPOINT))
+    return GenerationStart(fields, prompt, endpoint)
 
 
 @total(no_fields)
@@ -83,6 +98,17 @@ def generation_end(response: Any) -> dict[str, Any]:
         **token_fields(usage, meta, llm_output),
     }
     return {column: value for column, value in fields.items() if value is not None}
+
+
+@total(lambda: Billing({}, None))
+def billing(response: Any) -> Billing:
+    """What an ``LLMResult`` says of the kinds of tokens and the tier they were served in."""
+    message = getattr(_first_generation(response), "message", None)
+    meta = mapping(getattr(message, "response_metadata", None))
+    llm_output = mapping(getattr(response, "llm_output", None))
+    tier = first(meta, "service_tier") or first(llm_output, "service_tier")
+    usage = getattr(message, "usage_metadata", None)
+    return Billing(token_details(usage), optional_text(tier))
 
 
 def last_human_text(messages: Sequence[Any]) -> str | None:

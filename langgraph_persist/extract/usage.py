@@ -41,6 +41,20 @@ def token_fields(
     return {}
 
 
+def token_details(usage: Any) -> dict[str, int]:
+    """Parts of the tokens that cost differently and have no column, by genai-prices' names."""
+    usage = mapping(usage)
+    inputs = mapping(usage.get("input_token_details"))
+    outputs = mapping(usage.get("output_token_details"))
+    found = {
+        "input_audio_tokens": _part(inputs, "audio"),
+        "output_audio_tokens": _part(outputs, "audio"),
+        "cache_write_5m_tokens": _count(inputs.get(_EPHEMERAL[0])),
+        "cache_write_1h_tokens": _count(inputs.get(_EPHEMERAL[1])),
+    }
+    return {name: n for name, n in found.items() if n}
+
+
 def is_cache_hit(usage: Any) -> bool:
     """Whether LangChain's own cache answered, so that no provider was called."""
     cost = mapping(usage).get("total_cost")

@@ -21,23 +21,22 @@ from langgraph_persist.extract import (
     NodeIdentity,
     clean_text,
     error_fields,
-    generation_end,
-    generation_start,
     is_resume,
     node_identity,
     retriever_end,
     retriever_start,
     root_input,
-    state_entry,
     to_json,
     tool_end,
     tool_start,
 )
 from langgraph_persist.handler.ending import awaits_commit
+from langgraph_persist.handler.generations import Generations
 from langgraph_persist.handler.guard import Failures, guarded
 from langgraph_persist.handler.recording import Recording, Status
 from langgraph_persist.handler.spans import Kind, Root, RunKind, Span
 from langgraph_persist.journal import Fields, Graph, Journal, OpenNode, Run, release, share
+from langgraph_persist.usage import Costs, Price, Prices, total
 
 # Only LangGraph tells callbacks the thread_id; any other runnable has it in its metadata.
 _THREAD_KEYS = ("thread_id", "session_id")
@@ -45,7 +44,6 @@ NAME_LENGTH = 500
 """Characters; what an index entry surely takes."""
 
 _LATE = 10_000
-_TOKENS = ("prompt_tokens", "completion_tokens", "total_tokens")
 
 
 class PersistCallbackHandler(GraphCallbackHandler):
@@ -55,7 +53,8 @@ class PersistCallbackHandler(GraphCallbackHandler):
     run's end waits until everything of the run is committed, without blocking an event loop.
     Attach it with ``config={"callbacks": [handler]}``, ``runnable.with_config(callbacks=[…])``
     or ``Persist.attach``. Give it a URL, a psycopg ``ConnectionPool`` or a ``Connection``. With
-    ``session_ttl`` a session expires so long after the last start or end of a run.
+    ``session_ttl`` a session expires so long after the last start or end of a run. ``prices``
+    are the user's own by model, before those of genai-prices; see :class:`Price`.
 
     It never raises into a run, but for two things:
 
@@ -75,7 +74,9 @@ class PersistCallbackHandler(GraphCallbackHandler):
         checkpoint_schema: str | None = None,
         journal: Journal | None = None,
         session_ttl: timedelta | None = None,
+        prices: Mapping[str, Price] | None = None,
     ) -> None:
+        own_prices = Prices.of(prices)
         if journal is None and target is None:
             raise TypeError("PersistCallbackHandler needs a URL, a ConnectionPool or a Connection")
         self._owns_journal = journal is None
@@ -85,6 +86,7 @@ class PersistCallbackHandler(GraphCallbackHandler):
         self.journal = journal
         self.failures = Failures()
         self._recording = Recording(journal, self.failures, session_ttl)
+        self._generations = Generations(self._recording, Costs(own_prices, self.failures.add))
         self._spans: dict[UUID, Span] = {}
         self._late: OrderedDict[UUID, None] = OrderedDict()
         """Runs that went on after their root had ended; what they start is of no run any more."""
@@ -173,7 +175,7 @@ class PersistCallbackHandler(GraphCallbackHandler):
         span = self._call(run_id, parent_run_id, "generation", serialized, messages, metadata)
         payload = kwargs | {"metadata": metadata, "messages": messages}
         if span is not None:
-            self._open_generation(span, serialized, payload)
+            self._generations.open(span, serialized, payload)
 
     @guarded
     def on_llm_start(
@@ -191,13 +193,14 @@ class PersistCallbackHandler(GraphCallbackHandler):
         span = self._call(run_id, parent_run_id, "generation", serialized, prompts, metadata)
         payload = kwargs | {"metadata": metadata, "prompts": prompts}
         if span is not None:
-            self._open_generation(span, serialized, payload)
+            self._generations.open(span, serialized, payload)
 
     @guarded
     def on_llm_new_token(self, token: Any, *, run_id: UUID, **kwargs: Any) -> None:
         """A streamed token has come."""
         if (span := self._spans.get(run_id)) is None:
             return
+        span.streamed = True
         if span.first_token_ms is None:
             span.first_token_ms = span.clock.elapsed_ms
         if isinstance(token, str):
@@ -209,8 +212,7 @@ class PersistCallbackHandler(GraphCallbackHandler):
         """A model has answered."""
         if (span := self._pop(run_id)) is None:
             return None
-        fields = {"status": "completed"} | generation_end(response)
-        self._close_generation(span, fields)
+        self._generations.end(span, response)
         return self._complete_root(span, response)
 
     @awaits_commit
@@ -219,10 +221,7 @@ class PersistCallbackHandler(GraphCallbackHandler):
         """A model call has failed; what it streamed before is kept."""
         if (span := self._pop(run_id)) is None:
             return None
-        fields = _failure(error)
-        if span.partial:
-            fields["output"] = "".join(span.partial)
-        self._close_generation(span, fields)
+        self._generations.fail(span, _failure(error), kwargs.get("response"))
         return self._fail_root(span, error)
 
     # --- tools ---
@@ -446,34 +445,10 @@ class PersistCallbackHandler(GraphCallbackHandler):
         ended = {"completed_at": span.clock.now, "duration_ms": span.clock.elapsed_ms}
         self._recording.finish_node(span, fields | ended)
 
-    def _open_generation(
-        self, span: Span, serialized: Mapping[str, Any] | None, payload: dict[str, Any]
-    ) -> None:
-        started = generation_start(serialized, **payload)
-        known = self.journal.runs.known(span.root.run.thread_id)
-        seal = self.journal.seal.close if self.journal.seal else None
-        prompt, rows = state_entry(started.messages, known, seal)
-        row = span.fields | started.fields | {"prompt": prompt, "status": "running"}
-        self._recording.send(
-            span.root, [*self._recording.owned(span.root, rows), ("generations", row)]
-        )
-
-    def _close_generation(self, span: Span, fields: Fields) -> None:
-        latency = span.clock.elapsed_ms
-        fields = fields | {"completed_at": span.clock.now, "latency_ms": latency}
-        if span.first_token_ms is not None:
-            fields |= {"time_to_first_token_ms": span.first_token_ms, "streamed": True}
-        root = span.root
-        with root.lock:
-            root.totals["generation_count"] += 1
-            if not fields.get("cache_hit"):
-                for name in _TOKENS:
-                    total = root.totals[name] + (fields.get(name) or 0)
-                    root.totals[name] = min(total, 2**63 - 1)
-        self._recording.record(span, span.fields | fields)
-
     def _close_tool(self, span: Span, fields: Fields) -> None:
         ended = {"completed_at": span.clock.now, "execution_time_ms": span.clock.elapsed_ms}
+        if span.costs:
+            ended |= {"tokens_used": span.tokens, "cost_usd": total(span.costs)}
         self._recording.record(span, span.fields | fields | ended)
 
     def _close_retrieval(self, span: Span, fields: Fields) -> None:

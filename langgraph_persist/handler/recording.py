@@ -15,6 +15,7 @@ from langgraph_persist.extract import error_fields, root_output
 from langgraph_persist.handler.guard import Failures
 from langgraph_persist.handler.spans import Root, Span
 from langgraph_persist.journal import Fields, Graph, Journal, Rows, Unit, current_run
+from langgraph_persist.usage import total
 
 Status = Literal["completed", "failed", "interrupted", "cancelled"]
 
@@ -208,7 +209,7 @@ class Recording:
         workflow = self._workflow_fields(root) | ended
         workflow |= root_output(outputs)
         workflow |= {"active_ms": ended["duration_ms"], "node_count": root.nodes}
-        workflow |= root.totals | {"cost_usd": root.cost}
+        workflow |= root.totals | {"cost_usd": total(root.costs)}
         rows: Rows = [("workflows", workflow), ("workflow_runs", run_fields)]
         if lifetime := self._lifetime():
             rows.append(("sessions", {"thread_id": root.run.thread_id, **lifetime}))

@@ -7,10 +7,11 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal
+from typing import Literal
 from uuid import UUID
 
 from langgraph_persist.journal import Fields, OpenNode, Run
+from langgraph_persist.usage import Cost, ModelCall
 
 Kind = Literal["chain", "node", "generation", "tool", "retriever"]
 RunKind = Literal["start", "resume", "replay", "fork"]
@@ -61,7 +62,7 @@ class Root:
     nodes: int = 0
     attempts: Counter[str] = field(default_factory=Counter)
     totals: Counter[str] = field(default_factory=Counter)
-    cost: Any = None
+    costs: list[Cost] = field(default_factory=list)
     outer: Run | None = None
     """The run in whose context this one was started."""
 
@@ -91,7 +92,14 @@ class Span:
     fields: Fields = field(default_factory=dict)
     """The columns that its row needs again when it ends."""
     clock: Clock = field(default_factory=Clock)
+    model: ModelCall | None = None
+    """What a model was called with."""
+    streamed: bool = False
     first_token_ms: float | None = None
     partial: list[str] = field(default_factory=list)
     """The tokens streamed so far, in case the rest never comes."""
+    costs: list[Cost] = field(default_factory=list)
+    """Those of the model calls in this tool."""
+    tokens: int | None = None
+    """How many these took."""
     ends_root: bool = False

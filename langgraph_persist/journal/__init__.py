@@ -4,13 +4,14 @@ from langgraph_persist.journal.journal import Journal
 from langgraph_persist.journal.privacy import Seal
 from langgraph_persist.journal.runs import Graph, Known, OpenNode, Run, Runs, current_run
 from langgraph_persist.journal.share import release, share
-from langgraph_persist.journal.unit import Fields, Rows, Unit
+from langgraph_persist.journal.unit import Fields, Late, Rows, Unit
 
 __all__ = [
     "Fields",
     "Graph",
     "Journal",
     "Known",
+    "Late",
     "OpenNode",
     "Rows",
     "Run",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeAlias
@@ -13,6 +14,32 @@ Fields: TypeAlias = dict[str, Any]
 
 Rows: TypeAlias = list[tuple[str, Fields]]
 """Rows of the record with their tables' names."""
+
+
+class Late:
+    """A column that the writer works out: it takes too long for whoever queues the row.
+
+    ``work`` gives what orjson takes, and must not raise.
+    """
+
+    __slots__ = ("work",)
+
+    def __init__(self, work: Callable[[], Any]) -> None:
+        self.work = work
+
+    @staticmethod
+    def value(column: object) -> Any:
+        """What a late column holds; as ``default`` for orjson."""
+        if not isinstance(column, Late):
+            raise TypeError(f"no column holds a {type(column).__name__}")
+        return column.work()
+
+    @staticmethod
+    def placeholder(column: object) -> None:
+        """Stands for a late column where only the size of its row matters."""
+        if not isinstance(column, Late):
+            raise TypeError(f"no column holds a {type(column).__name__}")
+
 
 # The order in which tables are written: parents before children, so that no foreign key fails,
 # and the same in every process, so that no two of them deadlock.
@@ -86,7 +113,7 @@ class Unit:
         extra = self.checkpoint is not None
         self.count = len(self.rows) + len(self.blobs) + len(self.writes) + extra
         # Most of it is already serialised, so this is little more than copying.
-        total = len(orjson.dumps((self.rows, self.checkpoint)))
+        total = len(orjson.dumps((self.rows, self.checkpoint), default=Late.placeholder))
         total += sum(len(blob.blob or b"") for blob in self.blobs)
         self.size = total + sum(len(write.blob) for write in self.writes)
 

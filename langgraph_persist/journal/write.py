@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
 from typing import Any, NamedTuple
@@ -12,7 +13,7 @@ from psycopg.rows import tuple_row
 from psycopg.types.json import Jsonb
 
 from langgraph_persist.database.queries import Schemas, queries
-from langgraph_persist.journal.unit import KEYS, Blob, Fields, Group, Write
+from langgraph_persist.journal.unit import KEYS, Blob, Fields, Group, Late, Write
 
 _PIPELINE = Capabilities().has_pipeline()
 
@@ -62,7 +63,7 @@ def _write_checkpoints(cur: Cursor[Any], group: Group, sql: Mapping[str, str]) -
 
 
 def _json(rows: Iterable[Fields]) -> Jsonb:
-    return Jsonb(list(rows), dumps=orjson.dumps)
+    return Jsonb(list(rows), dumps=functools.partial(orjson.dumps, default=Late.value))
 
 
 def _columns(kind: type[NamedTuple], rows: Iterable[NamedTuple]) -> dict[str, list[Any]]:

@@ -157,9 +157,12 @@ FROM (
             coalesce(sum(g.prompt_tokens), 0) AS prompt_tokens,
             coalesce(sum(g.completion_tokens), 0) AS completion_tokens,
             coalesce(sum(g.total_tokens), 0) AS total_tokens,
-            sum(g.cost_usd) AS cost_usd
+            coalesce(
+                sum(g.cost_usd) FILTER (WHERE NOT g.cache_hit),
+                CASE WHEN bool_and(g.cache_hit) THEN 0 END
+            ) AS cost_usd
         FROM {{schema}}.generations AS g
-        WHERE g.thread_id = w.thread_id AND g.workflow_id = w.id AND NOT g.cache_hit
+        WHERE g.thread_id = w.thread_id AND g.workflow_id = w.id
             AND g.thread_id = ANY(%(threads)s)
     ) AS g
     WHERE w.thread_id = ANY(%(threads)s) AND (w.thread_id, w.id) IN (

@@ -334,8 +334,11 @@ CROSS JOIN LATERAL (
         coalesce(sum(g.prompt_tokens), 0) AS prompt_tokens,
         coalesce(sum(g.completion_tokens), 0) AS completion_tokens,
         coalesce(sum(g.total_tokens), 0) AS total_tokens,
-        sum(g.cost_usd) AS cost_usd
+        coalesce(
+            sum(g.cost_usd) FILTER (WHERE NOT g.cache_hit),
+            CASE WHEN bool_and(g.cache_hit) THEN 0 END
+        ) AS cost_usd
     FROM {{schema}}.generations AS g
-    WHERE g.thread_id = e.thread_id AND g.workflow_id = e.id AND NOT g.cache_hit
+    WHERE g.thread_id = e.thread_id AND g.workflow_id = e.id
 ) AS generations
 WHERE t.thread_id = e.thread_id AND t.id = e.id
