@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from langchain_core.runnables import Runnable, RunnableConfig
 from langgraph.checkpoint.serde.base import CipherProtocol, SerializerProtocol
@@ -242,12 +242,22 @@ class Persist:
         *,
         user: str | None = None,
         organization: str | None = None,
-        **metadata: Any,
+        **given: Any,
     ) -> RunnableConfig:
-        """A config for a run on this thread, by this user; metadata is recorded with it."""
-        given = {"session_id": thread_id, "user": user, "organization": organization}
-        known = {key: value for key, value in given.items() if value is not None}
-        return {"configurable": {"thread_id": thread_id}, "metadata": known | metadata}
+        """A config for a run on this thread, by this user.
+
+        What else is given is its metadata, recorded with it, but for the keys of any config:
+        ``tags``, ``run_name``, ``run_id``, ``recursion_limit``, ``max_concurrency``, ``callbacks``,
+        and ``configurable`` and ``metadata``, which are added to.
+        """
+        whose = {"session_id": thread_id, "user": user, "organization": organization}
+        metadata = {key: value for key, value in whose.items() if value is not None}
+        metadata |= given.pop("metadata", None) or {}
+        configurable = (given.pop("configurable", None) or {}) | {"thread_id": thread_id}
+        keys = RunnableConfig.__annotations__
+        metadata |= {key: value for key, value in given.items() if key not in keys}
+        rest = {key: value for key, value in given.items() if key in keys}
+        return cast(RunnableConfig, {"configurable": configurable, "metadata": metadata, **rest})
 
     def flush(self, timeout: float | None = None) -> int:
         """Commit all that is queued; returns how many units were committed so far.

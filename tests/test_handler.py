@@ -546,7 +546,8 @@ def test_nothing_of_a_run_is_remembered_after_its_end(persist: Persist) -> None:
     with pytest.raises(ValueError, match="no luck"):
         persist.attach(failing_graph().compile()).invoke({"count": 0})
     assert not persist.handler._spans
-    assert persist.handler.journal.runs.find("t") is None
+    assert not persist.handler.journal.runs.under_way("t")
+    assert not persist.handler.journal.runs._by_call
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -704,23 +705,6 @@ def test_an_abandoned_run_collected_in_the_writer_does_not_stop_it(persist: Pers
 
     journal._write = collecting  # type: ignore[method-assign]
     assert graph.invoke({"count": 0}, persist.config("t"))["count"] == 2
-
-
-def test_a_graph_on_a_thread_of_its_own_takes_no_state_of_ours(persist: Persist, rows: Any) -> None:
-    inner = chain_of(["i", "j"]).compile(checkpointer=persist.checkpointer)
-
-    def call(state: Steps) -> Steps:
-        inner.invoke({"count": 10}, {"configurable": {"thread_id": "own"}})
-        return {"count": 2}
-
-    builder = StateGraph(Steps)
-    builder.add_node("call", call)
-    builder.add_edge(START, "call")
-    graph = persist.attach(builder.compile(checkpointer=persist.checkpointer))
-    graph.invoke({"count": 0}, persist.config("t"))
-    nodes = {n["node_name"]: n for n in rows("SELECT * FROM nodes")}
-    assert nodes["i"]["state"] is nodes["j"]["state"] is None
-    assert nodes["i"]["checkpoint_id"] == nodes["call"]["checkpoint_id"]
 
 
 async def test_what_goes_on_after_a_cancelled_run_is_no_workflow(

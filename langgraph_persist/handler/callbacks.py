@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from datetime import timedelta
@@ -30,11 +29,13 @@ from langgraph_persist.extract import (
     tool_end,
     tool_start,
 )
+from langgraph_persist.handler import ids
+from langgraph_persist.handler.calls import GraphCall, graph_call, is_state_edit, teller
 from langgraph_persist.handler.ending import awaits_commit
 from langgraph_persist.handler.generations import Generations
 from langgraph_persist.handler.guard import Failures, guarded
 from langgraph_persist.handler.recording import Recording, Status
-from langgraph_persist.handler.spans import Kind, Root, RunKind, Span
+from langgraph_persist.handler.spans import Kind, Root, RunKind, Span, spans_of
 from langgraph_persist.journal import Fields, Graph, Journal, OpenNode, Run, release, share
 from langgraph_persist.usage import Costs, Price, Prices, total
 
@@ -42,8 +43,6 @@ from langgraph_persist.usage import Costs, Price, Prices, total
 _THREAD_KEYS = ("thread_id", "session_id")
 NAME_LENGTH = 500
 """Characters; what an index entry surely takes."""
-
-_LATE = 10_000
 
 
 class PersistCallbackHandler(GraphCallbackHandler):
@@ -87,9 +86,7 @@ class PersistCallbackHandler(GraphCallbackHandler):
         self.failures = Failures()
         self._recording = Recording(journal, self.failures, session_ttl)
         self._generations = Generations(self._recording, Costs(own_prices, self.failures.add))
-        self._spans: dict[UUID, Span] = {}
-        self._late: OrderedDict[UUID, None] = OrderedDict()
-        """Runs that went on after their root had ended; what they start is of no run any more."""
+        self._spans = spans_of(journal)
 
     def setup(self) -> None:
         """Create or upgrade all tables; does nothing where they are up to date."""
@@ -120,39 +117,43 @@ class PersistCallbackHandler(GraphCallbackHandler):
         **kwargs: Any,
     ) -> None:
         """A root run, a node, or a step between them starts."""
-        if run_id in self._spans or self._is_late(run_id, parent_run_id):
-            return  # attached twice, or of an ended run
-        name = _text(kwargs.get("name")) or _name(serialized)
-        parent = self._spans.get(parent_run_id) if parent_run_id else None
-        if parent is None:
-            self._open_root(run_id, name, inputs, tags, metadata, "chain")
+        if (admitted := self._spans.admit(run_id, parent_run_id)) is None:
             return
-        thread_id = self._follow_thread(parent.root, metadata)
+        run_id = admitted
+        name = _text(kwargs.get("name")) or _name(serialized)
+        parent = self._spans.get(parent_run_id)
+        if parent is None:
+            self._open_chain(run_id, name, inputs, tags, metadata)
+            return
         enclosing = parent.node.fields["task_id"] if parent.node else None
         identity = node_identity(name, tags, metadata, enclosing_task_id=enclosing)
         if identity is None:
-            self._add(Span(run_id, "chain", parent.root, parent, parent.node))
+            span = Span(run_id, "chain", parent.root, parent, parent.node, call=graph_call())
+            self._spans.add(span)
+            self._enter_graph(span)
         else:
-            self._open_node(run_id, parent, identity, thread_id, inputs)
+            self._open_node(run_id, parent, identity, inputs, metadata)
 
     @awaits_commit
     @guarded
     def on_chain_end(self, outputs: Any, *, run_id: UUID, **kwargs: Any) -> Any:
         """A root run, a node or a step has ended well, or was interrupted."""
-        if (span := self._pop(run_id)) is None:
+        if (span := self._spans.pop(run_id)) is None:
             return None
         if span.kind == "node":
             self._close_node(span, {"status": "completed", "output_data": to_json(outputs)})
+        elif span.call is not None and not span.ends_root:
+            self.journal.runs.unbind(span.root.run, span.call.token)
         return self._complete_root(span, outputs)
 
     @awaits_commit
     @guarded
     def on_chain_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> Any:
         """A root run, a node or a step has failed, was cancelled or asks for a human."""
-        if (span := self._pop(run_id)) is None:
+        if (span := self._spans.pop(run_id)) is None:
             return None
         if (failure := _failure(error))["status"] == "cancelled":
-            self._outlive(run_id)
+            self._spans.ignore(run_id)
         if span.kind == "node":
             self._close_node(span, failure)
         return self._fail_root(span, error)
@@ -210,7 +211,7 @@ class PersistCallbackHandler(GraphCallbackHandler):
     @guarded
     def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: Any) -> Any:
         """A model has answered."""
-        if (span := self._pop(run_id)) is None:
+        if (span := self._spans.pop(run_id)) is None:
             return None
         self._generations.end(span, response)
         return self._complete_root(span, response)
@@ -219,7 +220,7 @@ class PersistCallbackHandler(GraphCallbackHandler):
     @guarded
     def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> Any:
         """A model call has failed; what it streamed before is kept."""
-        if (span := self._pop(run_id)) is None:
+        if (span := self._spans.pop(run_id)) is None:
             return None
         self._generations.fail(span, _failure(error), kwargs.get("response"))
         return self._fail_root(span, error)
@@ -254,7 +255,7 @@ class PersistCallbackHandler(GraphCallbackHandler):
     @guarded
     def on_tool_end(self, output: Any, *, run_id: UUID, **kwargs: Any) -> Any:
         """A tool has returned."""
-        if (span := self._pop(run_id)) is None:
+        if (span := self._spans.pop(run_id)) is None:
             return None
         fields = tool_end(output)
         status = "failed" if fields.get("success") is False else "completed"
@@ -265,7 +266,7 @@ class PersistCallbackHandler(GraphCallbackHandler):
     @guarded
     def on_tool_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> Any:
         """A tool has failed, or asks for a human."""
-        if (span := self._pop(run_id)) is None:
+        if (span := self._spans.pop(run_id)) is None:
             return None
         fields = _failure(error)
         self._close_tool(span, fields | {"success": False if "error_type" in fields else None})
@@ -295,7 +296,7 @@ class PersistCallbackHandler(GraphCallbackHandler):
     @guarded
     def on_retriever_end(self, documents: Sequence[Any], *, run_id: UUID, **kwargs: Any) -> Any:
         """A retriever has found documents."""
-        if (span := self._pop(run_id)) is None:
+        if (span := self._spans.pop(run_id)) is None:
             return None
         self._close_retrieval(span, retriever_end(documents))
         return self._complete_root(span, documents)
@@ -304,7 +305,7 @@ class PersistCallbackHandler(GraphCallbackHandler):
     @guarded
     def on_retriever_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> Any:
         """A retriever has failed."""
-        if (span := self._pop(run_id)) is None:
+        if (span := self._spans.pop(run_id)) is None:
             return None
         self._close_retrieval(span, error_fields(error))
         return self._fail_root(span, error)
@@ -314,32 +315,12 @@ class PersistCallbackHandler(GraphCallbackHandler):
     @guarded
     def on_interrupt(self, event: GraphInterruptEvent) -> None:
         """A graph pauses for a human."""
-        if event.run_id is not None and (span := self._spans.get(event.run_id)) is not None:
+        if event.run_id is None:
+            return
+        if (span := self._spans.get(ids.known_as(event.run_id))) is not None:
             span.root.interrupted = True
 
     # --- spans ---
-
-    def _outlive(self, run_id: UUID) -> None:
-        self._late[run_id] = None
-        while len(self._late) > _LATE:
-            self._late.popitem(last=False)
-
-    def _is_late(self, run_id: UUID, parent_run_id: UUID | None) -> bool:
-        if parent_run_id not in self._late:
-            return False
-        self._outlive(run_id)
-        return True
-
-    def _add(self, span: Span) -> None:
-        self._spans[span.id] = span
-        span.root.spans[span.id] = span
-
-    def _pop(self, run_id: UUID) -> Span | None:
-        span = self._spans.pop(run_id, None)
-        if span is not None:
-            span.clock.stop()
-            span.root.spans.pop(run_id, None)
-        return span
 
     def _open_root(
         self,
@@ -349,14 +330,18 @@ class PersistCallbackHandler(GraphCallbackHandler):
         tags: Sequence[str] | None,
         metadata: Mapping[str, Any] | None,
         kind: Kind,
+        call: GraphCall | None = None,
     ) -> Span:
         if self.journal.closed:
             raise JournalClosed
         given = dict(metadata or {})
-        run = Run(run_id, _thread(given) or str(run_id), None)
+        if (asked := ids.given_for(run_id)) is not None:
+            given["run_id"] = str(asked)
+        called = call.configurable if call else given
+        run = Run(run_id, _thread(called) or _thread(given) or str(run_id), None)
         root = Root(
             run=run,
-            kind=_run_kind(inputs, given) if "ls_integration" in given else "start",
+            kind=_run_kind(inputs, called) if call or "ls_integration" in given else "start",
             name=name,
             workflow=root_input(inputs)
             | {
@@ -367,8 +352,10 @@ class PersistCallbackHandler(GraphCallbackHandler):
             organization=_name_of(given.get("organization")),
         )
         span = Span(run_id, kind, root, None, None, clock=root.clock, ends_root=True)
-        self._add(span)
+        span.call, span.told_by = call, teller()
+        self._spans.add(span)
         self._recording.start(root, saves=kind == "chain")
+        self._enter_graph(span)
         return span
 
     def _call(
@@ -381,14 +368,15 @@ class PersistCallbackHandler(GraphCallbackHandler):
         metadata: Mapping[str, Any] | None,
     ) -> Span | None:
         """The span of a generation, tool or retrieval; a root of its own without a parent."""
-        if run_id in self._spans or self._is_late(run_id, parent_run_id):
-            return None  # attached twice, or of an ended run
-        parent = self._spans.get(parent_run_id) if parent_run_id else None
+        if (admitted := self._spans.admit(run_id, parent_run_id)) is None:
+            return None
+        run_id = admitted
+        parent = self._spans.get(parent_run_id)
         if parent is None:
             span = self._open_root(run_id, _name(serialized), inputs, None, metadata, kind)
         else:
             span = Span(run_id, kind, parent.root, parent, parent.node)
-            self._add(span)
+            self._spans.add(span)
         span.fields = self._recording.identity(span)
         span.fields["node_id"] = span.node.fields["id"] if span.node else None
         return span
@@ -406,20 +394,50 @@ class PersistCallbackHandler(GraphCallbackHandler):
         """The commit to wait for, if this was a root."""
         if not span.ends_root:
             return None
-        for run_id in list(span.root.spans):
-            self._spans.pop(run_id, None)
-            self._outlive(run_id)
+        self._spans.end(span.root)
         return self._recording.finish(span.root, status, outputs, error)
 
-    def _follow_thread(self, root: Root, metadata: Mapping[str, Any] | None) -> str:
-        """The thread this runs on: a graph within may have one of its own, and saves there."""
+    def _open_chain(
+        self,
+        run_id: UUID,
+        name: str,
+        inputs: Any,
+        tags: Sequence[str] | None,
+        metadata: Mapping[str, Any] | None,
+    ) -> None:
+        """A chain without a parent: a root run, unless it is ``update_state`` that calls it."""
+        if (call := graph_call()) is None and is_state_edit():
+            self._spans.ignore(run_id)
+        else:
+            self._open_root(run_id, name, inputs, tags, metadata, "chain", call)
+
+    def _enter_graph(self, span: Span) -> None:
+        """A graph has been called: it may save on a thread of its own."""
+        if span.call is None:
+            return
+        run, thread_id = span.root.run, _thread(span.call.configurable)
+        if thread_id is not None and thread_id not in run.threads:
+            self.journal.runs.open(run, thread_id)
+        self.journal.runs.bind(run, span.id, span.call.token)
+
+    def _graph(self, span: Span, checkpoint_ns: str, metadata: Mapping[str, Any] | None) -> Graph:
+        """The graph that a node in this span belongs to."""
+        root = span.root
+        if (graph := span.graph) is not None and graph.call is not None:
+            thread_id = _thread(graph.call.configurable) or root.run.thread_id
+            return Graph(thread_id, checkpoint_ns, graph.id)
         thread_id = _thread(metadata or {}) or root.run.thread_id
         if thread_id not in root.run.threads:
             self.journal.runs.open(root.run, thread_id)
-        return thread_id
+        return Graph(thread_id, checkpoint_ns)
 
     def _open_node(
-        self, run_id: UUID, parent: Span, identity: NodeIdentity, thread_id: str, inputs: Any
+        self,
+        run_id: UUID,
+        parent: Span,
+        identity: NodeIdentity,
+        inputs: Any,
+        metadata: Mapping[str, Any] | None,
     ) -> None:
         root = parent.root
         span = Span(run_id, "node", root, parent, None)
@@ -432,12 +450,9 @@ class PersistCallbackHandler(GraphCallbackHandler):
         }
         if above is not None and identity.node_type == "node":
             above.fields["node_type"] = "subgraph"
-        graph = Graph(thread_id, identity.checkpoint_ns)
-        if above is not None and identity.node_type == "node" and not identity.checkpoint_ns:
-            # Another graph called in a node, on a thread of its own: its checkpoints are not ours.
-            graph = Graph(str(parent.id), "")
+        graph = self._graph(parent, identity.checkpoint_ns, metadata)
         span.node = OpenNode(fields, graph, identity.step or 0, above)
-        self._add(span)
+        self._spans.add(span)
         started = fields | {"status": "running", "input_data": to_json(inputs)}
         self._recording.send(root, [("nodes", started)])
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
 from langgraph_persist.errors import DurabilityError, JournalClosed
+from langgraph_persist.handler.ids import resolve
 
 logger = logging.getLogger(__name__)
 
@@ -31,11 +32,13 @@ class Failures:
 
 
 def guarded(event: F) -> F:
-    """An event whose failures are counted in ``self.failures`` and never raised.
+    """An event with the ids of the record, whose failures are counted and never raised.
 
     The one exception is :class:`JournalClosed`, which is the caller's mistake. A durability error
     is left to the end of the run, which waits for the commit and tells.
     """
+
+    starts = event.__name__.endswith("_start")
 
     @functools.wraps(event)
     def safe(self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -43,6 +46,8 @@ def guarded(event: F) -> F:
             # A generator left open is closed at the very end, when nothing can be written.
             return None
         try:
+            if "run_id" in kwargs:
+                resolve(kwargs, starts)
             return event(self, *args, **kwargs)
         except JournalClosed:
             raise

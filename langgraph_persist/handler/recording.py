@@ -14,7 +14,7 @@ from langchain_core.utils.uuid import uuid7
 from langgraph_persist.extract import error_fields, root_output
 from langgraph_persist.handler.guard import Failures
 from langgraph_persist.handler.spans import Root, Span
-from langgraph_persist.journal import Fields, Graph, Journal, Rows, Unit, current_run
+from langgraph_persist.journal import Fields, Journal, Rows, Run, Unit, current_run
 from langgraph_persist.usage import total
 
 Status = Literal["completed", "failed", "interrupted", "cancelled"]
@@ -173,11 +173,17 @@ class Recording:
             rows = self._close_open_spans(root) + run.release_all()
             rows += [("nodes", node.fields | run.origin(node)) for node in run.unplaced]
             rows += self._closing_rows(root, status, outputs, error)
-            return self.journal.commit(Unit(run.thread_id, rows))
+            return self._commit(run, rows)
         except (TypeError, ValueError, KeyError) as failure:
             # Whatever the record lacks, the checkpoints are waited for.
             self._failures.add("finish", failure)
-            return self.journal.commit(Unit(run.thread_id))
+            return self._commit(run, [])
+
+    def _commit(self, run: Run, rows: Rows) -> Future[None]:
+        """Done once these rows are committed, and all that graphs saved on other threads."""
+        others = [self.journal.commit(Unit(t)) for t in run.threads if t != run.thread_id]
+        own = self.journal.commit(Unit(run.thread_id, rows))
+        return own if not others else _together(others, own)
 
     def _close_open_spans(self, root: Root) -> Rows:
         """Rows for what never told its end: the end of its run cancelled it."""
@@ -205,7 +211,7 @@ class Recording:
             **failure,
         }
         run_fields = self._run_fields(root) | ended
-        run_fields["checkpoint_id"] = root.run.newest(Graph(root.run.thread_id, ""))
+        run_fields["checkpoint_id"] = root.run.checkpoint_id
         workflow = self._workflow_fields(root) | ended
         workflow |= root_output(outputs)
         workflow |= {"active_ms": ended["duration_ms"], "node_count": root.nodes}
@@ -217,6 +223,21 @@ class Recording:
             key = {"thread_id": root.run.thread_id, "id": root.run.workflow_id}
             rows.append(("workflow_totals", key))
         return rows
+
+
+def _together(others: list[Future[None]], last: Future[None]) -> Future[None]:
+    """Done, or failed, as all of them are; the last one is done last."""
+    combined: Future[None] = Future()
+
+    def done(own: Future[None]) -> None:
+        errors = (future.exception() for future in (*others, own))
+        if (error := next(filter(None, errors), None)) is not None:
+            combined.set_exception(error)
+        else:
+            combined.set_result(None)
+
+    last.add_done_callback(done)
+    return combined
 
 
 def _instance_id() -> str:

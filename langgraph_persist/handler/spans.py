@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import Counter
+import weakref
+from collections import Counter, OrderedDict
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 from uuid import UUID
 
-from langgraph_persist.journal import Fields, OpenNode, Run
+from langchain_core.utils.uuid import uuid7
+
+from langgraph_persist.handler import ids
+from langgraph_persist.handler.calls import GraphCall, teller
+from langgraph_persist.journal import Fields, Journal, OpenNode, Run
 from langgraph_persist.usage import Cost, ModelCall
 
 Kind = Literal["chain", "node", "generation", "tool", "retriever"]
@@ -103,3 +108,94 @@ class Span:
     tokens: int | None = None
     """How many these took."""
     ends_root: bool = False
+    call: GraphCall | None = None
+    """The call of a graph that this is, as far as it is known."""
+    told_by: int = 0
+    """Who told of a root, to know a second run with the same id from the same event again."""
+
+    @property
+    def graph(self) -> Span | None:
+        """The nearest call of a graph from here up."""
+        span: Span | None = self
+        while span is not None and span.call is None:
+            span = span.parent
+        return span
+
+
+_MEMORY = 10_000
+_GENERATED = 7
+"""The version of the UUIDs that LangChain makes; no other run ever has the same."""
+
+
+class Spans:
+    """The callback runs under way, whichever of a journal's handlers is told of them."""
+
+    def __init__(self) -> None:
+        self._open: dict[UUID, Span] = {}
+        self._late: OrderedDict[UUID, None] = OrderedDict()
+        """Runs that went on after their root had ended; what they start is of no run any more."""
+        self._ended: OrderedDict[UUID, None] = OrderedDict()
+        """Ids given by users that were a run's already."""
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def admit(self, run_id: UUID, parent_run_id: UUID | None) -> UUID | None:
+        """The id to record a starting run by; None for what was told before or is not recorded."""
+        if parent_run_id in self._late:
+            self.ignore(run_id)
+            return None
+        if (known := self._open.get(run_id)) is not None:
+            if not known.ends_root or known.told_by == teller():
+                return None
+        elif run_id not in self._ended:
+            return run_id
+        fresh = uuid7()
+        ids.rename(run_id, fresh)
+        return fresh
+
+    def get(self, run_id: UUID | None) -> Span | None:
+        """The span under way that has this id."""
+        return self._open.get(run_id) if run_id is not None else None
+
+    def add(self, span: Span) -> None:
+        """A span has started."""
+        self._open[span.id] = span
+        span.root.spans[span.id] = span
+
+    def pop(self, run_id: UUID) -> Span | None:
+        """A span has ended; None if it was not known, or its end was told before."""
+        span = self._open.pop(run_id, None)
+        if span is not None:
+            span.clock.stop()
+            span.root.spans.pop(run_id, None)
+            if span.ends_root or run_id.version != _GENERATED:
+                _remember(self._ended, run_id)
+        return span
+
+    def end(self, root: Root) -> None:
+        """A root has ended: what is still open below it goes on unrecorded."""
+        ids.forget(root.run.id)
+        for run_id in list(root.spans):
+            self._open.pop(run_id, None)
+            self.ignore(run_id)
+
+    def ignore(self, run_id: UUID) -> None:
+        """Record nothing of what this run starts."""
+        _remember(self._late, run_id)
+
+
+def _remember(memory: OrderedDict[UUID, None], run_id: UUID) -> None:
+    memory[run_id] = None
+    while len(memory) > _MEMORY:
+        memory.popitem(last=False)
+
+
+_tables: weakref.WeakKeyDictionary[Journal, Spans] = weakref.WeakKeyDictionary()
+_tables_lock = threading.Lock()
+
+
+def spans_of(journal: Journal) -> Spans:
+    """The table that all handlers of a journal share, so that none records what another does."""
+    with _tables_lock:
+        return _tables.setdefault(journal, Spans())

@@ -162,6 +162,7 @@ class Node(_Record):
     triggers: list[str] | None
     input_checkpoint_id: str | None
     checkpoint_id: str | None
+    checkpoint_thread_id: str | None
     input_data: Any
     output_data: Any
     metadata: Any

@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 from uuid import UUID
 
+from langchain_core.runnables import RunnableConfig
+
 from langgraph_persist.journal.unit import Fields, Rows
 
 MEMORY_THREADS = 1_000
@@ -57,6 +59,8 @@ class Graph(NamedTuple):
 
     thread_id: str
     checkpoint_ns: str
+    call_id: UUID | None = None
+    """The run that is this call of the graph, where that is known."""
 
 
 @dataclass(slots=True, eq=False)
@@ -78,9 +82,8 @@ class OpenNode:
         self.fields.update(result)
         yield "nodes", self.fields
         yield from self.rows
-        below = {k: v for k, v in result.items() if k == "checkpoint_id"}
         for child in self.children:
-            yield from child.collect(below)
+            yield from child.collect(_place(result))
 
 
 class Run:
@@ -94,6 +97,12 @@ class Run:
         self.on_loaded: Callable[[UUID | None], None] | None = None
         """Called once with the workflow of the checkpoint that the run starts from."""
         self.threads = {thread_id}
+        self.calls: list[object] = []
+        """What marks the configs of the graphs that are being called in this run."""
+        self.tells_calls = False
+        """Whether all its calls are known by such marks."""
+        self.checkpoint_id: str | None = None
+        """The newest checkpoint of its own thread."""
         self.failure: BaseException | None = None
         """Why something of this run's threads could not be committed."""
         self.unplaced: list[OpenNode] = []
@@ -107,6 +116,8 @@ class Run:
         with self._lock:
             saved = self._saved.setdefault(graph, {})
             if step is not None:
+                if graph.thread_id == self.thread_id and not graph.checkpoint_ns:
+                    self.checkpoint_id = checkpoint_id
                 saved[step] = checkpoint_id
                 if len(saved) > MEMORY_STEPS:
                     del saved[min(saved)]
@@ -151,8 +162,7 @@ class Run:
             self._held = [n for n in self._held if n not in ready]
             below = self._take_below(ready)
         rows = [row for node in ready for row in node.collect(result)]
-        checkpoint = {"checkpoint_id": result.get("checkpoint_id")}
-        return rows + [row for node in below for row in node.collect(checkpoint)]
+        return rows + [row for node in below for row in node.collect(_place(result))]
 
     def release_all(self) -> Rows:
         """The rows still held when the run ends: no checkpoint of theirs will come."""
@@ -167,7 +177,14 @@ class Run:
 
     def origin(self, node: OpenNode) -> Fields:
         """The checkpoint that a node ran from, once the run has ended and it is known."""
-        return {"input_checkpoint_id": self.newest(node.graph, node.step - 1)}
+        return {
+            "input_checkpoint_id": self.newest(node.graph, node.step - 1),
+            "checkpoint_thread_id": self.foreign(node.graph),
+        }
+
+    def foreign(self, graph: Graph) -> str | None:
+        """The thread that the graph's checkpoints are on, where it is not that of the record."""
+        return graph.thread_id if graph.thread_id != self.thread_id else None
 
     def _take_below(self, released: list[OpenNode]) -> list[OpenNode]:
         """Held nodes of subgraphs that run inside the released ones."""
@@ -175,6 +192,11 @@ class Run:
         below = [n for n in self._held if any(id(p) in parents for p in _ancestors(n))]
         self._held = [n for n in self._held if n not in below]
         return below
+
+
+def _place(result: Fields) -> Fields:
+    """Where the result is, for what has none of its own."""
+    return {k: result.get(k) for k in ("checkpoint_id", "checkpoint_thread_id")}
 
 
 def _ancestors(node: OpenNode) -> Iterator[OpenNode]:
@@ -196,6 +218,7 @@ class Runs:
         """Forget everything."""
         self._lock = threading.Lock()
         self._by_thread: dict[str, list[Run]] = {}
+        self._by_call: dict[int, tuple[object, Run, UUID]] = {}
         self._known: OrderedDict[str, Known] = OrderedDict()
         self._interrupted: OrderedDict[str, UUID] = OrderedDict()
 
@@ -216,14 +239,41 @@ class Runs:
                     runs.remove(run)
                 if not runs:
                     self._by_thread.pop(thread_id, None)
+            for token in run.calls:
+                self._by_call.pop(id(token), None)
 
-    def find(self, thread_id: str) -> Run | None:
-        """The run under way on a thread: the caller's own, if there are several."""
-        runs = self._by_thread.get(thread_id)
-        if not runs:
-            return None
+    def bind(self, run: Run, call_id: UUID, token: object) -> None:
+        """Configs whose metadata is this object belong to this call of a graph in the run."""
+        with self._lock:
+            run.calls.append(token)
+            run.tells_calls = True
+            self._by_call[id(token)] = (token, run, call_id)
+
+    def unbind(self, run: Run, token: object) -> None:
+        """A call has ended, and all that it saves was given to the saver."""
+        with self._lock:
+            self._by_call.pop(id(token), None)
+            run.calls = [other for other in run.calls if other is not token]
+
+    def find(
+        self, config: RunnableConfig, thread_id: str, checkpoint_ns: str = ""
+    ) -> tuple[Run | None, Graph]:
+        """The run that loads or saves with this config, and the graph in it.
+
+        Where it is not known which calls a run makes, it is the one under way on the thread; if
+        there are several, the caller's own.
+        """
+        token = config.get("metadata")
+        if (bound := self._by_call.get(id(token))) is not None and bound[0] is token:
+            return bound[1], Graph(thread_id, checkpoint_ns, bound[2])
+        runs = [run for run in self._by_thread.get(thread_id, ()) if not run.tells_calls]
         current = current_run.get()
-        return current if current in runs else runs[-1]
+        run = current if current in runs else runs[-1] if runs else None
+        return run, Graph(thread_id, checkpoint_ns)
+
+    def under_way(self, thread_id: str) -> bool:
+        """Whether a run is under way on the thread."""
+        return thread_id in self._by_thread
 
     def fail(self, thread_id: str, cause: BaseException) -> None:
         """What a thread wrote is lost: no run under way on it may end well."""

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 RunStatus: TypeAlias = Literal["running", "completed", "failed", "cancelled", "interrupted"]
 RunKind: TypeAlias = Literal["start", "resume", "replay", "fork"]
-NodeType: TypeAlias = Literal["node", "subgraph", "task", "error_handler"]
+NodeType: TypeAlias = Literal["node", "subgraph", "task", "error_handler", "update"]
 NodeStatus: TypeAlias = Literal[
     "pending", "running", "completed", "failed", "skipped", "interrupted", "cancelled"
 ]
@@ -202,6 +202,7 @@ class Node(Times, Error, Base):
     cached: Mapped[bool] = mapped_column(server_default=text("false"))
     input_checkpoint_id: Mapped[str | None]
     checkpoint_id: Mapped[str | None]
+    checkpoint_thread_id: Mapped[str | None]
     input_data: Mapped[Json | None]
     output_data: Mapped[Json | None]
     state: Mapped[dict[str, Any] | None]

@@ -190,7 +190,8 @@ class PersistSaver(PostgresSaver):
         durability = config["configurable"].get("__pregel_durability")
         # update_state has no runtime: no run's end would wait for it.
         in_run = "__pregel_runtime" in config["configurable"]
-        if in_run and durability != "sync" and self.journal.runs.find(unit.thread_id) is not None:
+        run, _ = self.journal.runs.find(config, unit.thread_id)
+        if in_run and durability != "sync" and run is not None:
             self.journal.append(unit)
             return None
         return self.journal.commit(unit)
@@ -215,7 +216,7 @@ class PersistSaver(PostgresSaver):
         ns, parent = configurable.get("checkpoint_ns", ""), configurable.get("checkpoint_id")
         inline, rich = split(checkpoint["channel_values"], inline=not self._encrypts)
         versions = {k: str(v) for k, v in new_versions.items() if k in rich}
-        run = self.journal.runs.find(thread_id)
+        run, graph = self.journal.runs.find(config, thread_id, ns)
         row: Fields = {
             "thread_id": thread_id,
             "checkpoint_ns": ns,
@@ -229,7 +230,7 @@ class PersistSaver(PostgresSaver):
             Blob(thread_id, ns, k, version, *self._dumps(thread_id, None, k, rich[k]))
             for k, version in versions.items()
         ]
-        rows = self._record_rows(run, ns, row, checkpoint, metadata) if run else []
+        rows = self._record_rows(run, graph, row, checkpoint, metadata) if run else []
         saved: RunnableConfig = {
             "configurable": {
                 "thread_id": thread_id,
@@ -242,24 +243,26 @@ class PersistSaver(PostgresSaver):
     def _record_rows(
         self,
         run: Run,
-        ns: str,
+        graph: Graph,
         row: Fields,
         checkpoint: Checkpoint,
         metadata: CheckpointMetadata,
     ) -> Rows:
         """The record rows that were waiting for this checkpoint, with the state it holds."""
-        graph = Graph(row["thread_id"], ns)
         step = metadata.get("step", -1)
         run.saves(graph, step, checkpoint["id"])
         if not run.awaits(graph, step):
             return []
         kept = self.journal.content or self.journal.seal is not None
-        state, content = self._state(run.thread_id, ns, checkpoint) if kept else (None, [])
+        foreign = run.foreign(graph)
+        place = f"{foreign}\x00{graph.checkpoint_ns}" if foreign else graph.checkpoint_ns
+        state, content = self._state(run.thread_id, place, checkpoint) if kept else (None, [])
         owner = {"thread_id": run.thread_id, "workflow_id": run.workflow_id}
         rows = [(table, owner | fields) for table, fields in content]
         result = {
             "checkpoint_id": checkpoint["id"],
             "input_checkpoint_id": row["parent_checkpoint_id"],
+            "checkpoint_thread_id": foreign,
             "state": state,
         }
         return rows + run.release(graph, step, result)
@@ -367,7 +370,7 @@ class PersistSaver(PostgresSaver):
         else:
             where += " ORDER BY c.checkpoint_id DESC LIMIT 1"
         rows = self._select("get_tuple", thread_id, where, args)
-        self._announce(thread_id, ns, rows[0] if rows else None)
+        self._announce(config, thread_id, ns, rows[0] if rows else None)
         return self._load_checkpoint_tuple(rows[0]) if rows else None
 
     async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
@@ -499,11 +502,13 @@ class PersistSaver(PostgresSaver):
                     row["channel_values"],
                 )
 
-    def _announce(self, thread_id: str, ns: str, row: DictRow | None) -> None:
+    def _announce(
+        self, config: RunnableConfig, thread_id: str, ns: str, row: DictRow | None
+    ) -> None:
         """Tell the run that loads this checkpoint where it starts from."""
-        if (run := self.journal.runs.find(thread_id)) is None:
+        run, graph = self.journal.runs.find(config, thread_id, ns)
+        if run is None:
             return
-        graph = Graph(thread_id, ns)
         if row is None:
             run.saves(graph)
         else:

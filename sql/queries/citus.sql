@@ -147,6 +147,7 @@ FROM (
         (
             SELECT count(*) FROM {{schema}}.nodes AS n
             WHERE n.thread_id = w.thread_id AND n.workflow_id = w.id
+                AND n.status <> 'skipped' AND n.node_type <> 'update'
                 AND n.thread_id = ANY(%(threads)s)
         ) AS node_count,
         g.*

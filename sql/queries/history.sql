@@ -38,9 +38,9 @@ ORDER BY r.attempt, r.started_at, r.id
 SELECT
     n.thread_id, n.id, n.workflow_id, n.run_id, n.parent_node_id, n.node_name,
     n.node_type, n.execution_order, n.step, n.attempt, n.status, n.cached, n.task_id,
-    n.checkpoint_ns, n.triggers, n.input_checkpoint_id, n.checkpoint_id, n.input_data,
-    n.output_data, n.metadata, n.started_at, n.completed_at, n.duration_ms,
-    n.error_type, n.error_message, n.error_traceback
+    n.checkpoint_ns, n.triggers, n.input_checkpoint_id, n.checkpoint_id,
+    n.checkpoint_thread_id, n.input_data, n.output_data, n.metadata, n.started_at,
+    n.completed_at, n.duration_ms, n.error_type, n.error_message, n.error_traceback
 FROM {{schema}}.nodes AS n
 LEFT JOIN {{schema}}.workflow_runs AS r ON r.thread_id = n.thread_id AND r.id = n.run_id
 WHERE n.thread_id = %(thread_id)s AND n.workflow_id = %(workflow_id)s

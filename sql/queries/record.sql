@@ -137,15 +137,15 @@ ON CONFLICT (thread_id, id) DO UPDATE SET
 INSERT INTO {{schema}}.nodes AS t (
     thread_id, id, workflow_id, run_id, parent_node_id, node_name, node_type, execution_order,
     step, attempt, task_id, checkpoint_ns, triggers, status, cached, input_checkpoint_id,
-    checkpoint_id, input_data, output_data, state, started_at, completed_at, duration_ms,
-    error_type, error_message, error_traceback, metadata
+    checkpoint_id, checkpoint_thread_id, input_data, output_data, state, started_at,
+    completed_at, duration_ms, error_type, error_message, error_traceback, metadata
 )
 SELECT
     r.thread_id, r.id, r.workflow_id, r.run_id, r.parent_node_id, r.node_name, r.node_type,
     r.execution_order, r.step, coalesce(r.attempt, 1), r.task_id, r.checkpoint_ns, r.triggers,
-    r.status, coalesce(r.cached, false), r.input_checkpoint_id, r.checkpoint_id, r.input_data,
-    r.output_data, r.state, r.started_at, r.completed_at, r.duration_ms, r.error_type,
-    r.error_message, r.error_traceback, r.metadata
+    r.status, coalesce(r.cached, false), r.input_checkpoint_id, r.checkpoint_id,
+    r.checkpoint_thread_id, r.input_data, r.output_data, r.state, r.started_at, r.completed_at,
+    r.duration_ms, r.error_type, r.error_message, r.error_traceback, r.metadata
 FROM jsonb_populate_recordset(NULL::{{schema}}.nodes, %(rows)s) AS r
 ORDER BY r.thread_id, r.id
 ON CONFLICT (thread_id, id) DO UPDATE SET
@@ -159,6 +159,7 @@ ON CONFLICT (thread_id, id) DO UPDATE SET
     status = excluded.status,
     input_checkpoint_id = coalesce(excluded.input_checkpoint_id, t.input_checkpoint_id),
     checkpoint_id = coalesce(excluded.checkpoint_id, t.checkpoint_id),
+    checkpoint_thread_id = coalesce(excluded.checkpoint_thread_id, t.checkpoint_thread_id),
     input_data = coalesce(excluded.input_data, t.input_data),
     output_data = coalesce(excluded.output_data, t.output_data),
     state = coalesce(excluded.state, t.state),
@@ -327,6 +328,7 @@ CROSS JOIN LATERAL (
 CROSS JOIN LATERAL (
     SELECT count(*) AS count FROM {{schema}}.nodes AS n
     WHERE n.thread_id = e.thread_id AND n.workflow_id = e.id
+        AND n.status <> 'skipped' AND n.node_type <> 'update'
 ) AS nodes
 CROSS JOIN LATERAL (
     SELECT

@@ -1,0 +1,86 @@
+"""What LangGraph does not tell its callbacks: which graph a run is a call of, with which config.
+
+The start event of a graph carries neither the graph nor its ``configurable``, and the metadata may
+name another thread than the one that it saves on. So both are read where the event comes from:
+the frame of ``Pregel.stream`` or ``astream``. Without such a frame nothing is known, and the
+metadata has to do.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any
+
+_TELLERS = "langchain_core.callbacks."
+_PREGEL = "langgraph.pregel.main"
+_ENTRANCES = ("stream", "astream")
+_EDITS = ("perform_superstep", "aperform_superstep")
+_DEPTH = 40
+_NEAR = 6
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class GraphCall:
+    """One call of a graph."""
+
+    graph: Any
+    config: Mapping[str, Any]
+    """The config of this call alone: LangGraph makes one for each."""
+
+    @property
+    def configurable(self) -> Mapping[str, Any]:
+        return self.config.get("configurable") or {}
+
+    @property
+    def token(self) -> object:
+        """An object that every config has with which this call loads and saves checkpoints."""
+        return self.config.get("metadata")
+
+
+def graph_call() -> GraphCall | None:
+    """The call that is starting, for the handler whose event this is; None for other runnables."""
+    frame = _teller()
+    if frame is None or not _is(frame, _ENTRANCES):
+        return None
+    found = frame.f_locals
+    graph, config = found.get("self"), found.get("config")
+    return GraphCall(graph, config) if isinstance(config, Mapping) else None
+
+
+def teller() -> int:
+    """Tells events of different callers apart while these are under way."""
+    return id(_teller())
+
+
+def is_state_edit() -> bool:
+    """Whether the event comes from ``update_state``, which calls what no run executes."""
+    frame = _teller()
+    for _ in range(_NEAR):
+        if frame is None:
+            return False
+        if _is(frame, _EDITS):
+            return True
+        frame = frame.f_back
+    return False
+
+
+def _teller() -> FrameType | None:
+    """Who had LangChain's callback manager tell this event."""
+    frame: FrameType | None = sys._getframe(2)
+    told = False
+    for _ in range(_DEPTH):
+        if frame is None:
+            return None
+        manager = frame.f_globals.get("__name__", "").startswith(_TELLERS)
+        if told and not manager:
+            return frame
+        told = manager
+        frame = frame.f_back
+    return None
+
+
+def _is(frame: FrameType, names: tuple[str, ...]) -> bool:
+    return frame.f_code.co_name in names and frame.f_globals.get("__name__") == _PREGEL

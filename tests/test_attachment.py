@@ -1,0 +1,274 @@
+"""How the handler comes to a run, and which run, thread and graph an event belongs to."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from typing import Any
+from uuid import UUID, uuid4
+
+import psycopg
+import pytest
+from langchain_core.runnables import RunnableLambda
+from langgraph.graph import START, StateGraph
+
+from langgraph_persist import Persist, PersistCallbackHandler
+from langgraph_persist.errors import DurabilityError
+from tests.graphs import MODES, Steps, chain_of, chat_graph, fake_model, run
+
+
+@pytest.fixture(autouse=True)
+def unraised(persist: Persist) -> Iterator[None]:
+    yield
+    assert not persist.handler.failures.counts
+
+
+NODES = (
+    "SELECT n.*, s.state_data, c.workflow_id AS of_workflow FROM nodes n"
+    " JOIN node_states s ON s.thread_id = n.thread_id AND s.node_id = n.id"
+    " LEFT JOIN checkpoints c ON c.checkpoint_id = n.checkpoint_id"
+    "   AND c.thread_id = coalesce(n.checkpoint_thread_id, n.thread_id)"
+    " ORDER BY n.started_at, n.execution_order"
+)
+
+
+def calling(inner: Any, config: Any) -> StateGraph[Any, Any, Any, Any]:
+    """A graph with a node that calls another graph."""
+
+    def call(state: Steps) -> Steps:
+        return {"count": 100 + inner.invoke({"count": 10}, config)["count"]}
+
+    async def acall(state: Steps) -> Steps:
+        return {"count": 100 + (await inner.ainvoke({"count": 10}, config))["count"]}
+
+    builder = chain_of(["a"])
+    builder.add_node("call", RunnableLambda(call, acall))
+    builder.add_edge("a", "call")
+    return builder
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_graph_called_in_a_node_on_a_thread_of_its_own(
+    persist: Persist, rows: Any, mode: str
+) -> None:
+    inner = chain_of(["i", "j"]).compile(checkpointer=persist.checkpointer)
+    outer = calling(inner, {"configurable": {"thread_id": "own"}})
+    graph = persist.attach(outer.compile(checkpointer=persist.checkpointer))
+    run(graph, mode, {"count": 0}, persist.config("t"))
+    nodes = {n["node_name"]: n for n in rows(NODES)}
+    assert {n["thread_id"] for n in nodes.values()} == {"t"}
+    assert {n: row["checkpoint_thread_id"] for n, row in nodes.items()} == {
+        "a": None,
+        "call": None,
+        "i": "own",
+        "j": "own",
+    }
+    assert {n: row["state_data"]["count"] for n, row in nodes.items()} == {
+        "a": 1,
+        "i": 11,
+        "j": 12,
+        "call": 112,
+    }
+    assert all(n["of_workflow"] == n["workflow_id"] for n in nodes.values())
+    assert nodes["j"]["input_checkpoint_id"] == nodes["i"]["checkpoint_id"]
+    assert nodes["i"]["parent_node_id"] == nodes["call"]["id"]
+    assert len(rows("SELECT * FROM workflows")) == 1
+
+
+def test_a_graph_called_in_a_node_on_the_same_thread(persist: Persist, rows: Any) -> None:
+    inner = chain_of(["i", "j"]).compile(checkpointer=persist.checkpointer)
+    outer = calling(inner, {"configurable": {"thread_id": "t"}})
+    graph = persist.attach(outer.compile(checkpointer=persist.checkpointer))
+    graph.invoke({"count": 0}, persist.config("t"))
+    counts = {n["node_name"]: n["state_data"]["count"] for n in rows(NODES)}
+    assert counts == {"a": 1, "i": 11, "j": 12, "call": 112}
+
+
+def test_what_a_called_graph_could_not_save_fails_the_run(persist: Persist, migrated: str) -> None:
+    with psycopg.connect(migrated, autocommit=True) as admin:
+        admin.execute("ALTER TABLE checkpoints ADD CONSTRAINT no_own CHECK (thread_id <> 'own')")
+        inner = chain_of(["i", "j"]).compile(checkpointer=persist.checkpointer)
+        outer = calling(inner, {"configurable": {"thread_id": "own"}})
+        graph = persist.attach(outer.compile(checkpointer=persist.checkpointer))
+        try:
+            with pytest.raises(DurabilityError, match="no_own"):
+                graph.invoke({"count": 0}, persist.config("t"))
+        finally:
+            admin.execute("ALTER TABLE checkpoints DROP CONSTRAINT no_own")
+
+
+def test_interleaved_runs_on_one_thread_keep_their_steps_apart(persist: Persist, rows: Any) -> None:
+    graph = persist.attach(chain_of(["a", "b", "c"]).compile(checkpointer=persist.checkpointer))
+    streams = [graph.stream({"count": count}, persist.config("t")) for count in (0, 1000)]
+    for _ in range(3):
+        for stream in streams:
+            next(stream)
+    for stream in streams:
+        assert list(stream) == []
+    first, second = rows("SELECT id FROM workflows ORDER BY turn")
+    nodes = rows(NODES)
+    counts = {
+        workflow["id"]: [n["state_data"]["count"] for n in nodes if n["run_id"] == workflow["id"]]
+        for workflow in (first, second)
+    }
+    assert counts == {first["id"]: [1, 2, 3], second["id"]: [1001, 1002, 1003]}
+    assert all(n["of_workflow"] == n["workflow_id"] for n in nodes)
+
+
+def test_reading_an_older_state_during_a_run_does_not_move_it(persist: Persist, rows: Any) -> None:
+    graph = persist.attach(chain_of(["a", "b"]).compile(checkpointer=persist.checkpointer))
+    graph.invoke({"count": 0}, persist.config("t"))
+    oldest = list(graph.get_state_history(persist.config("t")))[-1]
+
+    def look(state: Steps) -> Steps:
+        graph.get_state(oldest.config)
+        raise ValueError("after looking")
+
+    builder = chain_of(["x"])
+    builder.add_node("look", look)
+    builder.add_edge("x", "look")
+    looking = persist.attach(builder.compile(checkpointer=persist.checkpointer))
+    with pytest.raises(ValueError, match="after looking"):
+        looking.invoke({"count": 7}, persist.config("t"))
+    nodes = {n["node_name"]: n for n in rows(NODES)}
+    assert nodes["look"]["input_checkpoint_id"] == nodes["x"]["checkpoint_id"]
+    assert rows("SELECT checkpoint_id FROM workflow_runs ORDER BY started_at DESC LIMIT 1") == [
+        {"checkpoint_id": nodes["x"]["checkpoint_id"]}
+    ]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_run_id_used_again_is_another_run(persist: Persist, rows: Any, mode: str) -> None:
+    graph = persist.attach(chain_of(["a", "b"]).compile(checkpointer=persist.checkpointer))
+    given = uuid4()
+    for count in (0, 10):
+        run(graph, mode, {"count": count}, persist.config("t", run_id=given))
+    first, second = rows("SELECT * FROM workflows ORDER BY turn")
+    assert first["id"] == given != second["id"]
+    assert [first["result"]["count"], second["result"]["count"]] == [2, 12]
+    assert [first["status"], second["status"]] == ["completed"] * 2
+    assert second["metadata"]["run_id"] == str(given)
+    assert [n["workflow_id"] for n in rows(NODES)] == [first["id"]] * 2 + [second["id"]] * 2
+
+
+def test_a_run_id_used_twice_at_once_is_two_runs(persist: Persist, rows: Any) -> None:
+    both = threading.Barrier(2)
+
+    def meet(state: Steps) -> Steps:
+        both.wait(10)
+        return {"count": state["count"] + 1}
+
+    builder = chain_of(["a"])
+    builder.add_node("meet", meet)
+    builder.add_edge("a", "meet")
+    graph = persist.attach(builder.compile(checkpointer=persist.checkpointer))
+    given = uuid4()
+    threads = [
+        threading.Thread(
+            target=graph.invoke, args=({"count": count}, persist.config(name, run_id=given))
+        )
+        for name, count in (("one", 0), ("two", 10))
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    workflows = {w["thread_id"]: w for w in rows("SELECT * FROM workflows")}
+    assert {name: w["result"]["count"] for name, w in workflows.items()} == {"one": 2, "two": 12}
+    assert len({w["id"] for w in workflows.values()}) == 2
+    found = {(n["thread_id"], n["node_name"], n["workflow_id"]) for n in rows(NODES)}
+    assert found == {
+        (name, node, w["id"]) for name, w in workflows.items() for node in ("a", "meet")
+    }
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_run_id_that_is_no_uuid(persist: Persist, rows: Any, mode: str) -> None:
+    graph = persist.attach(chain_of(["a"]).compile(checkpointer=persist.checkpointer))
+    run(graph, mode, {"count": 0}, persist.config("t", run_id="request-7"))
+    (workflow,) = rows("SELECT * FROM workflows")
+    assert isinstance(workflow["id"], UUID)
+    assert workflow["metadata"]["run_id"] == "request-7"
+    assert [n["run_id"] for n in rows(NODES)] == [workflow["id"]]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_two_handlers_of_one_database_record_once(persist: Persist, rows: Any, mode: str) -> None:
+    other = PersistCallbackHandler(journal=persist.handler.journal)
+    graph = persist.attach(chat_graph("fine").compile(checkpointer=persist.checkpointer))
+    config: Any = {**persist.config("t"), "callbacks": [other]}
+    run(graph, mode, {"messages": [("human", "hi")]}, config)
+    assert [w["status"] for w in rows("SELECT * FROM workflows")] == ["completed"]
+    nodes = rows(NODES)
+    assert [n["node_name"] for n in nodes] == ["look", "ask"]
+    assert all(n["state_data"] and n["of_workflow"] for n in nodes)
+    (generation,) = rows("SELECT * FROM generations")
+    assert (generation["node_id"], generation["output"]) == (nodes[1]["id"], "fine")
+    assert len(rows("SELECT * FROM tool_executions")) == 1
+    assert not other.failures.counts
+
+
+def test_a_handler_of_the_model_alone_joins_the_graphs(persist: Persist, rows: Any) -> None:
+    other = PersistCallbackHandler(journal=persist.handler.journal)
+    model = fake_model("hello")
+    model.callbacks = [other]
+
+    def ask(state: Steps) -> Steps:
+        model.invoke("hi")
+        return {"count": 1}
+
+    builder = StateGraph(Steps)
+    builder.add_node("ask", ask)
+    builder.add_edge(START, "ask")
+    persist.attach(builder.compile()).invoke({"count": 0}, persist.config("t"))
+    (node,) = rows("SELECT * FROM nodes")
+    assert [g["node_id"] for g in rows("SELECT * FROM generations")] == [node["id"]]
+    assert len(rows("SELECT * FROM workflows")) == 1
+
+
+def test_a_model_is_recorded_by_its_own_callbacks(persist: Persist, rows: Any) -> None:
+    model = fake_model("hello")
+    model.callbacks = [persist.handler]
+    model.invoke("hi")
+    assert [g["output"] for g in rows("SELECT * FROM generations")] == ["hello"]
+
+
+def test_metadata_does_not_move_the_record_to_another_thread(persist: Persist, rows: Any) -> None:
+    graph = persist.attach(chain_of(["a"]).compile(checkpointer=persist.checkpointer))
+    config: Any = {
+        "configurable": {"thread_id": "t"},
+        "metadata": {"thread_id": "elsewhere", "session_id": "nowhere", "checkpoint_id": "x"},
+    }
+    graph.invoke({"count": 0}, config)
+    (node,) = rows(NODES)
+    assert (node["thread_id"], node["state_data"]["count"]) == ("t", 1)
+    assert rows("SELECT thread_id FROM sessions") == [{"thread_id": "t"}]
+    assert rows("SELECT kind FROM workflow_runs") == [{"kind": "start"}]
+
+
+def test_config_knows_what_is_no_metadata() -> None:
+    config: Any = Persist.config(
+        "t",
+        user="alice",
+        plan="gold",
+        tags=["x"],
+        recursion_limit=7,
+        metadata={"k": 1},
+        configurable={"model": "m"},
+    )
+    assert config == {
+        "configurable": {"thread_id": "t", "model": "m"},
+        "metadata": {"session_id": "t", "user": "alice", "plan": "gold", "k": 1},
+        "tags": ["x"],
+        "recursion_limit": 7,
+    }
+
+
+def test_update_state_is_no_run(persist: Persist, rows: Any) -> None:
+    builder = chain_of(["a", "b"])
+    builder.add_conditional_edges("a", lambda state: "b", ["b"])
+    graph = persist.attach(builder.compile(checkpointer=persist.checkpointer))
+    graph.invoke({"count": 0}, persist.config("t"))
+    graph.update_state(persist.config("t"), {"count": 5}, as_node="a")
+    persist.flush()
+    assert len(rows("SELECT * FROM workflows")) == 1
