@@ -462,7 +462,7 @@ def test_a_broken_value_never_reaches_the_graph(
     def broken(*args: Any, **kwargs: Any) -> Any:
         raise RuntimeError("a defect of ours")
 
-    monkeypatch.setattr("langgraph_persist.handler.callbacks.tool_start", broken)
+    monkeypatch.setattr("langgraph_persist.handler.tools.tool_start", broken)
     graph = persist.attach(chat_graph("fine").compile(checkpointer=persist.checkpointer))
     result = graph.invoke({"messages": [HumanMessage("hi")]}, persist.config("t"))
     assert result["messages"][-1].content == "fine"

@@ -12,6 +12,7 @@ from langgraph_persist.extract.failures import error_fields
 from langgraph_persist.extract.generations import (
     Billing,
     GenerationStart,
+    asked_calls,
     billing,
     generation_end,
     generation_start,
@@ -19,16 +20,25 @@ from langgraph_persist.extract.generations import (
 from langgraph_persist.extract.messages import Row, is_message_list, message_list, message_row
 from langgraph_persist.extract.nodes import NodeIdentity, node_identity
 from langgraph_persist.extract.runs import is_resume, root_input, root_output
+from langgraph_persist.extract.schemas import bound_tools
 from langgraph_persist.extract.state import state_entry
 from langgraph_persist.extract.text import clean_text
-from langgraph_persist.extract.tools import retriever_end, retriever_start, tool_end, tool_start
+from langgraph_persist.extract.tools import (
+    refused_calls,
+    retriever_end,
+    retriever_start,
+    tool_end,
+    tool_start,
+)
 
 __all__ = [
     "Billing",
     "GenerationStart",
     "NodeIdentity",
     "Row",
+    "asked_calls",
     "billing",
+    "bound_tools",
     "clean_text",
     "error_fields",
     "generation_end",
@@ -38,6 +48,7 @@ __all__ = [
     "message_list",
     "message_row",
     "node_identity",
+    "refused_calls",
     "retriever_end",
     "retriever_start",
     "root_input",

@@ -111,6 +111,14 @@ def billing(response: Any) -> Billing:
     return Billing(token_details(usage), optional_text(tier))
 
 
+@total(no_fields)
+def asked_calls(response: Any) -> dict[str, Any]:
+    """What an answer wants tools to be called with, by tool_call_id."""
+    message = getattr(_first_generation(response), "message", None)
+    calls = getattr(message, "tool_calls", None) or ()
+    return {call["id"]: call["args"] for call in calls if call.get("id")}
+
+
 def last_human_text(messages: Sequence[Any]) -> str | None:
     """The text of the last human message, or None without one."""
     for message in reversed(messages):

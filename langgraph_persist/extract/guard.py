@@ -47,6 +47,11 @@ def first(source: Mapping[Any, Any], *keys: str) -> Any:
     return None
 
 
+def no_rows() -> list[dict[str, Any]]:
+    """The rows of an event that could not be read."""
+    return []
+
+
 def no_fields() -> dict[str, Any]:
     """What an event says that could not be read."""
     return {}

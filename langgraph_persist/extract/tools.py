@@ -8,14 +8,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from langchain_core.messages import ToolMessage
+from langchain_core.messages import BaseMessage, ToolMessage
 from langgraph.types import Command
 
 from langgraph_persist.extract.encode import to_json
-from langgraph_persist.extract.guard import mapping, no_fields, total
+from langgraph_persist.extract.guard import mapping, no_fields, no_rows, total
 from langgraph_persist.extract.text import content_text, is_a, optional_text, safe_str
 
 _UNNAMED = "tool"
+_ANSWERS = 1_000
 
 
 @total(lambda: {"tool_name": _UNNAMED})
@@ -62,6 +63,29 @@ def tool_end(output: Any) -> dict[str, Any]:
     return {column: value for column, value in fields.items() if value is not None}
 
 
+@total(no_rows)
+def refused_calls(outputs: Any) -> list[dict[str, Any]]:
+    """The calls that a node answered with an error, as far as it may not have run their tools.
+
+    That is what a node gives for a tool that it does not have. Only of nodes that answer calls,
+    and do nothing else: elsewhere such messages are about something else.
+    """
+    found = _messages(outputs)
+    if not all(isinstance(message, ToolMessage) for message in found):
+        return []
+    return [
+        {
+            "tool_name": optional_text(message.name) or _UNNAMED,
+            "tool_call_id": optional_text(message.tool_call_id),
+            "success": False,
+            "status": "failed",
+            "error_message": content_text(message.content),
+        }
+        for message in found
+        if message.status == "error"
+    ]
+
+
 @total(no_fields)
 def retriever_start(query: Any) -> dict[str, Any]:
     """The query of a retrieval."""
@@ -79,6 +103,19 @@ def _result(message: ToolMessage) -> Any:
     if message.artifact is None:
         return message.content
     return {"content": message.content, "artifact": message.artifact}
+
+
+def _messages(output: Any) -> list[Any]:
+    """What a node adds to the messages, in any of the forms it may be given."""
+    if isinstance(output, BaseMessage):
+        return [output]
+    if isinstance(output, Command):
+        return _messages(output.update)
+    if isinstance(output, Mapping):
+        return _messages(output.get("messages"))
+    if isinstance(output, (list, tuple)):
+        return [message for item in output[:_ANSWERS] for message in _messages(item)]
+    return []
 
 
 def _tool_message(output: Any) -> ToolMessage | None:

@@ -26,8 +26,6 @@ from langgraph_persist.extract import (
     retriever_start,
     root_input,
     to_json,
-    tool_end,
-    tool_start,
 )
 from langgraph_persist.handler import ids
 from langgraph_persist.handler.calls import GraphCall, graph_call, is_state_edit, teller
@@ -36,8 +34,9 @@ from langgraph_persist.handler.generations import Generations
 from langgraph_persist.handler.guard import Failures, guarded
 from langgraph_persist.handler.recording import Recording, Status
 from langgraph_persist.handler.spans import Kind, Root, RunKind, Span, spans_of
+from langgraph_persist.handler.tools import Tools
 from langgraph_persist.journal import Fields, Graph, Journal, OpenNode, Run, release, share
-from langgraph_persist.usage import Costs, Price, Prices, total
+from langgraph_persist.usage import Costs, Price, Prices
 
 # Only LangGraph tells callbacks the thread_id; any other runnable has it in its metadata.
 _THREAD_KEYS = ("thread_id", "session_id")
@@ -85,7 +84,9 @@ class PersistCallbackHandler(GraphCallbackHandler):
         self.journal = journal
         self.failures = Failures()
         self._recording = Recording(journal, self.failures, session_ttl)
-        self._generations = Generations(self._recording, Costs(own_prices, self.failures.add))
+        self._tools = Tools(self._recording)
+        costs = Costs(own_prices, self.failures.add)
+        self._generations = Generations(self._recording, self._tools, costs)
         self._spans = spans_of(journal)
 
     def setup(self) -> None:
@@ -141,6 +142,7 @@ class PersistCallbackHandler(GraphCallbackHandler):
         if (span := self._spans.pop(run_id)) is None:
             return None
         if span.kind == "node":
+            self._tools.refused(span, outputs)
             self._close_node(span, {"status": "completed", "output_data": to_json(outputs)})
         elif span.call is not None and not span.ends_root:
             self.journal.runs.unbind(span.root.run, span.call.token)
@@ -246,10 +248,8 @@ class PersistCallbackHandler(GraphCallbackHandler):
         if span is None:
             return
         span.fields["tool_name"] = _name(serialized)
-        fields = tool_start(serialized, input_str, inputs, metadata, **kwargs)
-        span.fields["tool_name"] = fields["tool_name"]
-        row = span.fields | fields | {"status": "running"}
-        self._recording.send(span.root, [("tool_executions", row)])
+        event = {"serialized": serialized, "input_str": input_str, "inputs": inputs}
+        self._tools.open(span, **event, metadata=metadata, **kwargs)
 
     @awaits_commit
     @guarded
@@ -257,9 +257,7 @@ class PersistCallbackHandler(GraphCallbackHandler):
         """A tool has returned."""
         if (span := self._spans.pop(run_id)) is None:
             return None
-        fields = tool_end(output)
-        status = "failed" if fields.get("success") is False else "completed"
-        self._close_tool(span, fields | {"status": status})
+        self._tools.end(span, output)
         return self._complete_root(span, output)
 
     @awaits_commit
@@ -268,8 +266,7 @@ class PersistCallbackHandler(GraphCallbackHandler):
         """A tool has failed, or asks for a human."""
         if (span := self._spans.pop(run_id)) is None:
             return None
-        fields = _failure(error)
-        self._close_tool(span, fields | {"success": False if "error_type" in fields else None})
+        self._tools.fail(span, _failure(error))
         return self._fail_root(span, error)
 
     # --- retrievers ---
@@ -459,12 +456,6 @@ class PersistCallbackHandler(GraphCallbackHandler):
     def _close_node(self, span: Span, fields: Fields) -> None:
         ended = {"completed_at": span.clock.now, "duration_ms": span.clock.elapsed_ms}
         self._recording.finish_node(span, fields | ended)
-
-    def _close_tool(self, span: Span, fields: Fields) -> None:
-        ended = {"completed_at": span.clock.now, "execution_time_ms": span.clock.elapsed_ms}
-        if span.costs:
-            ended |= {"tokens_used": span.tokens, "cost_usd": total(span.costs)}
-        self._recording.record(span, span.fields | fields | ended)
 
     def _close_retrieval(self, span: Span, fields: Fields) -> None:
         latency = {"latency_ms": span.clock.elapsed_ms}

@@ -9,26 +9,29 @@ from langchain_core.outputs import ChatGenerationChunk, GenerationChunk
 
 from langgraph_persist.extract import (
     Billing,
+    asked_calls,
     billing,
     generation_end,
     generation_start,
     state_entry,
 )
 from langgraph_persist.handler.recording import Recording
-from langgraph_persist.handler.spans import Span
+from langgraph_persist.handler.spans import Root, Span
+from langgraph_persist.handler.tools import Tools
 from langgraph_persist.journal import Fields
 from langgraph_persist.usage import Costs, ModelCall
 
 _COUNTS = ("prompt_tokens", "completion_tokens", "total_tokens")
 _PARTS = ("cache_read_tokens", "cache_creation_tokens", "reasoning_tokens")
 _BIGINT = 2**63 - 1
+_MEMORY = 1_000
 
 
 class Generations:
     """Records model calls, and adds up what they use and cost."""
 
-    def __init__(self, recording: Recording, costs: Costs) -> None:
-        self._recording, self._costs = recording, costs
+    def __init__(self, recording: Recording, tools: Tools, costs: Costs) -> None:
+        self._recording, self._tools, self._costs = recording, tools, costs
 
     def open(
         self, span: Span, serialized: Mapping[str, Any] | None, payload: dict[str, Any]
@@ -50,11 +53,13 @@ class Generations:
         )
         self._costs.expect(span.model)
         row = span.fields | started.fields | {"prompt": prompt, "status": "running"}
-        self._recording.send(root, [*self._recording.owned(root, rows), ("generations", row)])
+        rows = [*self._tools.bound(payload), *self._recording.owned(root, rows)]
+        self._recording.send(root, [*rows, ("generations", row)])
 
     def end(self, span: Span, response: Any) -> None:
         """A model has answered."""
         fields = {"status": "completed"} | generation_end(response)
+        _remember_calls(span.root, asked_calls(response))
         self._close(span, fields, billing(response))
 
     def fail(self, span: Span, failure: Fields, response: Any) -> None:
@@ -99,6 +104,13 @@ class Generations:
                 if "total_tokens" in tokens:
                     tool.tokens = min((tool.tokens or 0) + tokens["total_tokens"], _BIGINT)
         return cost.columns()
+
+
+def _remember_calls(root: Root, calls: Mapping[str, Any]) -> None:
+    with root.lock:
+        root.asked.update(calls)
+        while len(root.asked) > _MEMORY:
+            del root.asked[next(iter(root.asked))]
 
 
 def _names(*models: str | None) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ import weakref
 from collections import Counter, OrderedDict
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Literal
+from typing import Any, Literal
 from uuid import UUID
 
 from langchain_core.utils.uuid import uuid7
@@ -68,6 +68,8 @@ class Root:
     attempts: Counter[str] = field(default_factory=Counter)
     totals: Counter[str] = field(default_factory=Counter)
     costs: list[Cost] = field(default_factory=list)
+    asked: dict[str, Any] = field(default_factory=dict)
+    """What models wanted tools to be called with, by tool_call_id; the newest."""
     outer: Run | None = None
     """The run in whose context this one was started."""
 
@@ -107,6 +109,8 @@ class Span:
     """Those of the model calls in this tool."""
     tokens: int | None = None
     """How many these took."""
+    tool_calls: set[str] = field(default_factory=set)
+    """The calls that tools in this node have run."""
     ends_root: bool = False
     call: GraphCall | None = None
     """The call of a graph that this is, as far as it is known."""

@@ -46,6 +46,7 @@ class Late:
 KEYS: dict[str, tuple[str, ...]] = {
     "organizations": ("slug",),
     "users": ("username",),
+    "tools": ("name",),
     "sessions": ("thread_id",),
     "workflows": ("thread_id", "id"),
     "workflow_runs": ("thread_id", "id"),

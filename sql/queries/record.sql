@@ -15,6 +15,20 @@ LEFT JOIN {{schema}}.organizations AS o ON o.slug = e.organization
 ORDER BY e.username
 ON CONFLICT (username) DO NOTHING
 
+-- tools --
+-- The tools that models are told of, as the last one who told them.
+INSERT INTO {{schema}}.tools AS t (id, name, description, parameters_schema)
+SELECT r.id, r.name, r.description, r.parameters_schema
+FROM jsonb_populate_recordset(NULL::{{schema}}.tools, %(rows)s) AS r
+ORDER BY r.name
+ON CONFLICT (name) DO UPDATE SET
+    description = coalesce(excluded.description, t.description),
+    parameters_schema = coalesce(excluded.parameters_schema, t.parameters_schema),
+    updated_at = excluded.updated_at
+WHERE coalesce(excluded.description, t.description) IS DISTINCT FROM t.description
+    OR coalesce(excluded.parameters_schema, t.parameters_schema)
+        IS DISTINCT FROM t.parameters_schema
+
 -- sessions --
 -- Opens a session or touches it; the row stays locked, so turns are counted one run at a time.
 INSERT INTO {{schema}}.sessions AS t (
@@ -232,19 +246,21 @@ ON CONFLICT (thread_id, id) DO UPDATE SET
 -- tool_executions --
 -- Calls of tools.
 INSERT INTO {{schema}}.tool_executions AS t (
-    thread_id, id, workflow_id, run_id, node_id, tool_name, tool_call_id, input_params,
+    thread_id, id, workflow_id, run_id, node_id, tool_id, tool_name, tool_call_id, input_params,
     output_data, success, status, error_type, error_message, error_traceback,
     execution_time_ms, tokens_used, cost_usd, started_at, completed_at
 )
 SELECT
-    r.thread_id, r.id, r.workflow_id, r.run_id, r.node_id, r.tool_name, r.tool_call_id,
+    r.thread_id, r.id, r.workflow_id, r.run_id, r.node_id, k.id, r.tool_name, r.tool_call_id,
     r.input_params, r.output_data, r.success, r.status, r.error_type, r.error_message,
     r.error_traceback, r.execution_time_ms, r.tokens_used, r.cost_usd, r.started_at,
     r.completed_at
 FROM jsonb_populate_recordset(NULL::{{schema}}.tool_executions, %(rows)s) AS r
+LEFT JOIN {{schema}}.tools AS k ON k.name = r.tool_name
 ORDER BY r.thread_id, r.id
 ON CONFLICT (thread_id, id) DO UPDATE SET
     node_id = coalesce(excluded.node_id, t.node_id),
+    tool_id = coalesce(excluded.tool_id, t.tool_id),
     tool_name = coalesce(excluded.tool_name, t.tool_name),
     tool_call_id = coalesce(excluded.tool_call_id, t.tool_call_id),
     input_params = coalesce(excluded.input_params, t.input_params),

@@ -1,0 +1,65 @@
+"""The tools that a model was told of, as rows of ``tools``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from langchain_core.tools import BaseTool
+from langchain_core.utils.function_calling import convert_to_openai_tool
+from pydantic import BaseModel
+
+from langgraph_persist.extract.encode import to_json
+from langgraph_persist.extract.guard import first, mapping, no_rows, total
+from langgraph_persist.extract.shapes import shape_of
+from langgraph_persist.extract.text import optional_text
+
+_LISTS = ("tools", "functions", "function_declarations", "functionDeclarations")
+_WRAPPERS = ("function", "toolSpec")
+_SCHEMAS = ("parameters", "input_schema", "inputSchema", "parameters_json_schema")
+
+
+@total(no_rows)
+def bound_tools(
+    invocation_params: Mapping[str, Any] | None = None,
+    options: Mapping[str, Any] | None = None,
+    **payload: object,
+) -> list[dict[str, Any]]:
+    """Name, description and schema of each tool bound to a model, in any provider's form.
+
+    The schema of a structured answer is left out, though models are told of it as of a tool.
+    """
+    params = mapping(invocation_params)
+    answer = mapping(mapping(mapping(options).get("ls_structured_output_format")).get("schema"))
+    found = [*_tools(params), *_tools(mapping(params.get("toolConfig")))]
+    return [tool for tool in found if tool["name"] != answer.get("title")]
+
+
+def _tools(params: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    for name in _LISTS:
+        listed = params.get(name)
+        if isinstance(listed, Sequence) and not isinstance(listed, (str, bytes)):
+            for item in listed:
+                yield from _tool(item)
+
+
+def _tool(item: Any) -> Iterator[dict[str, Any]]:
+    given = _fields(item)
+    yield from _tools(given)
+    for wrapper in _WRAPPERS:
+        if inner := _fields(given.get(wrapper)):
+            yield from _tool(inner)
+    if (name := optional_text(given.get("name"))) is not None:
+        schema = first(given, *_SCHEMAS)
+        schema = mapping(schema).get("json", schema)
+        yield {
+            "name": name,
+            "description": optional_text(given.get("description")),
+            "parameters_schema": to_json(schema) if schema else None,
+        }
+
+
+def _fields(item: Any) -> Mapping[str, Any]:
+    if isinstance(item, BaseTool):
+        return convert_to_openai_tool(item)
+    return mapping(shape_of(item) if isinstance(item, BaseModel) else item)

@@ -1,0 +1,103 @@
+"""Tools: those that models are told of, and their calls as rows of ``tool_executions``."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Any
+from uuid import uuid5
+
+import orjson
+from langchain_core.utils.uuid import uuid7
+from xxhash import xxh3_128_digest
+
+from langgraph_persist.extract import bound_tools, refused_calls, to_json, tool_end, tool_start
+from langgraph_persist.handler.recording import Recording
+from langgraph_persist.handler.spans import Span
+from langgraph_persist.journal import Fields, Rows
+from langgraph_persist.usage import total
+
+_MEMORY = 10_000
+_MEMORY_SECONDS = 600
+
+
+class Tools:
+    """Records the calls of tools, and which tools there are."""
+
+    def __init__(self, recording: Recording) -> None:
+        self._recording = recording
+        self._known: OrderedDict[str, tuple[bytes, float]] = OrderedDict()
+        """What was recorded of each tool, and when: another process may say otherwise."""
+
+    def bound(self, payload: Mapping[str, Any]) -> Rows:
+        """The rows for the tools that a model is told of, where they are new or have changed."""
+        return [row for tool in bound_tools(**payload) for row in self._register(tool)]
+
+    def open(self, span: Span, **event: Any) -> None:
+        """A tool is called; ``event`` is what is said of it."""
+        fields = tool_start(**event)
+        span.fields["tool_name"] = fields["tool_name"]
+        if (node := _node(span)) is not None and fields["tool_call_id"]:
+            node.tool_calls.add(fields["tool_call_id"])
+        rows: Rows = []
+        if fields["tool_name"] not in self._known:
+            description = (event.get("serialized") or {}).get("description")
+            rows = self._register({"name": fields["tool_name"], "description": description})
+        row = span.fields | fields | {"status": "running"}
+        self._recording.send(span.root, [*rows, ("tool_executions", row)])
+
+    def end(self, span: Span, output: Any) -> None:
+        """A tool has returned."""
+        fields = tool_end(output)
+        status = "failed" if fields.get("success") is False else "completed"
+        self._close(span, fields | {"status": status})
+
+    def fail(self, span: Span, failure: Fields) -> None:
+        """A tool has failed, was stopped or asks for a human."""
+        self._close(span, failure | {"success": False if "error_type" in failure else None})
+
+    def refused(self, node: Span, outputs: Any) -> None:
+        """A node has answered calls: those without a tool that ran are failures of their own."""
+        assert node.node is not None
+        for answered in refused_calls(outputs):
+            call_id = answered["tool_call_id"]
+            if call_id is None or call_id in node.tool_calls:
+                continue
+            fields = self._recording.identity(node) | {
+                "id": uuid5(node.id, call_id),
+                "node_id": node.id,
+                "input_params": _args(node, call_id),
+                "completed_at": node.clock.now,
+            }
+            node.node.rows.append(("tool_executions", fields | answered))
+
+    def _close(self, span: Span, fields: Fields) -> None:
+        ended = {"completed_at": span.clock.now, "execution_time_ms": span.clock.elapsed_ms}
+        if span.costs:
+            ended |= {"tokens_used": span.tokens, "cost_usd": total(span.costs)}
+        self._recording.record(span, span.fields | fields | ended)
+
+    def _register(self, tool: Fields) -> Rows:
+        digest = xxh3_128_digest(orjson.dumps(tool))
+        known, at = self._known.get(tool["name"], (b"", 0.0))
+        if known == digest and time.monotonic() - at < _MEMORY_SECONDS:
+            return []
+        self._known[tool["name"]] = (digest, time.monotonic())
+        while len(self._known) > _MEMORY:
+            self._known.popitem(last=False)
+        return [("tools", tool | {"id": uuid7()})]
+
+
+def _args(span: Span, tool_call_id: str) -> orjson.Fragment | None:
+    """What a model of this run wanted a tool to be called with."""
+    asked = span.root.asked
+    return to_json(asked[tool_call_id]) if tool_call_id in asked else None
+
+
+def _node(span: Span) -> Span | None:
+    """The span of the node around this one."""
+    above = span.parent
+    while above is not None and above.kind != "node":
+        above = above.parent
+    return above
