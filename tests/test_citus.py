@@ -18,6 +18,7 @@ from langgraph_persist import Persist, PersistSaver
 from langgraph_persist.database.connection import Database
 from langgraph_persist.database.queries import Schemas, queries
 from langgraph_persist.journal import Journal, Rows, Unit
+from langgraph_persist.journal.write import Sql
 from tests import citus
 from tests.checks import check_record_and_checkpoints_agree, query
 from tests.graphs import approval_graph, chat_graph
@@ -30,11 +31,12 @@ def persist(request: pytest.FixtureRequest, migrated: str) -> Iterator[Persist]:
     """Writes by the statements for Citus, whatever the engine is, or by those for any other."""
     with Persist(migrated) as opened:
         journal = opened.checkpointer.journal
-        journal._statements = {
+        texts = {
             name: sql
             for area in ("checkpoints", "record", request.param.replace("shared", "record"))
             for name, sql in queries(area, Schemas()).items()
         }
+        journal._statements = Sql(texts, combines=request.param == "shared")
         yield opened
 
 
@@ -121,7 +123,7 @@ if citus.ENABLED:
         journal = Journal(Database(migrated))
         journal.commit(Unit("t", workflow("t", 1))).result(60)
         assert journal._statements is not None
-        assert journal._statements["workflows"] == queries("citus", Schemas())["workflows"]
+        assert journal._statements.texts["workflows"] == queries("citus", Schemas())["workflows"]
         journal.close()
 
     def test_reads_of_a_thread_ask_one_node(migrated: str) -> None:

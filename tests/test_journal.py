@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 from uuid import UUID
 
@@ -14,7 +14,8 @@ import pytest
 from langgraph_persist.database.connection import Database
 from langgraph_persist.errors import DurabilityError, JournalClosed
 from langgraph_persist.journal import Journal, Rows, Unit, release, share
-from langgraph_persist.journal.unit import KEYS, Group, Write
+from langgraph_persist.journal.unit import KEYS, Blob, Group, Write
+from langgraph_persist.journal.write import write_group
 
 
 @pytest.fixture
@@ -133,6 +134,71 @@ def test_one_group_holds_what_waited(journal: Journal, migrated: str) -> None:
     journal.flush(10)
     assert journal.committed_groups - before <= 3
     assert len(sessions(migrated)) == 102
+
+
+def in_thread(work: Callable[[], object]) -> None:
+    thread = threading.Thread(target=work, name="worker")
+    thread.start()
+    thread.join(10)
+    assert not thread.is_alive()
+
+
+def test_a_thread_that_waits_writes_by_itself(
+    journal: Journal, migrated: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writers: list[str] = []
+
+    def noting(*args: Any) -> None:
+        writers.append(threading.current_thread().name)
+        write_group(*args)
+
+    monkeypatch.setattr("langgraph_persist.journal.journal.write_group", noting)
+    in_thread(lambda: journal.commit(Unit("a", session("a"))).result())
+    # A signal handler may need the journal while the main thread waits, so that one never writes.
+    journal.commit(Unit("b", session("b"))).result()
+    assert writers == ["worker", "langgraph-persist-writer"]
+    assert sessions(migrated) == {"a", "b"}
+
+
+def test_what_a_thread_could_not_finish_writing_another_writes(
+    journal: Journal, migrated: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    killed: list[str] = []
+
+    def dying(*args: Any) -> None:
+        if not killed:
+            killed.append(threading.current_thread().name)
+            raise SystemExit
+        write_group(*args)
+
+    def ends() -> None:
+        with pytest.raises(SystemExit):
+            journal.commit(Unit("a", session("a"))).result()
+
+    monkeypatch.setattr("langgraph_persist.journal.journal.write_group", dying)
+    in_thread(ends)
+    assert killed == ["worker"]
+    assert journal.flush(10) == 1
+    assert sessions(migrated) == {"a"}
+
+
+def test_values_too_large_for_one_statement_take_several(
+    journal: Journal, migrated: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("langgraph_persist.journal.write.LARGEST_DATA", 10)
+    sizes = [4, 4, 4, 25, 0, 3]
+    blobs = [Blob("t", "", f"c{n}", "1", "bytes", b"x" * size) for n, size in enumerate(sizes)]
+    empty = Blob("t", "", "none", "1", "empty", None)
+    journal.commit(Unit("t", session("t"), blobs=[*blobs, empty])).result(10)
+    with psycopg.connect(migrated) as conn:
+        found = conn.execute(
+            "SELECT channel, blob, xmin::text FROM checkpoint_blobs ORDER BY channel"
+        ).fetchall()
+    assert [(channel, value) for channel, value, _ in found] == [
+        *((blob.channel, blob.blob) for blob in blobs),
+        ("none", None),
+    ]
+    assert len({transaction for *_, transaction in found}) == 1
 
 
 def test_terminated_connections_are_replaced(journal: Journal, migrated: str) -> None:

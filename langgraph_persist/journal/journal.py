@@ -1,22 +1,23 @@
 """The one ordered, bounded queue of a database, and the thread that writes it.
 
 Units are committed in the order they were appended, in groups: whatever is queued when the writer
-is free becomes one transaction. A full journal makes the producer wait; no unit is dropped. A unit
-that cannot be committed fails, and so does every later unit of its thread until one who waits for
-that thread has been told: nothing becomes durable past a gap.
+is free becomes one transaction. A thread that waits for its unit writes the queue itself, if
+nobody else does: that spares it two changes of threads. A full journal makes the producer wait; no
+unit is dropped. A unit that cannot be committed fails, and so does every later unit of its thread
+until one who waits for that thread has been told: nothing becomes durable past a gap.
 """
 
 from __future__ import annotations
 
 import atexit
 import logging
+import math
 import os
 import threading
 import time
 import weakref
 from collections import Counter
-from collections.abc import Mapping
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from typing import Any
 
@@ -28,8 +29,8 @@ from langgraph_persist.database.queries import Schemas
 from langgraph_persist.errors import DatabaseUnavailable, DurabilityError, JournalClosed
 from langgraph_persist.journal.privacy import Seal, without_content
 from langgraph_persist.journal.runs import Runs
-from langgraph_persist.journal.unit import Group, Unit
-from langgraph_persist.journal.write import statements, write_group
+from langgraph_persist.journal.unit import Group, Receipt, Unit
+from langgraph_persist.journal.write import Sql, statements, write_group
 from langgraph_persist.migrate import find_checkpoint_schema, upgrade
 
 logger = logging.getLogger(__name__)
@@ -64,7 +65,7 @@ class Journal:
         self.database = database
         self._schema, self._checkpoint_schema = schema, checkpoint_schema
         self._schemas: Schemas | None = None
-        self._statements: Mapping[str, str] | None = None
+        self._statements: Sql | None = None
         self.runs = Runs()
         self.content = True
         """False where a saver encrypts: then the record holds nothing that was said."""
@@ -91,7 +92,9 @@ class Journal:
         self._room = threading.Condition(self._lock)
         self._queue: list[Unit] = []
         self._rows = self._bytes = 0
-        self._urgent = False
+        self._urgent = self._idle = False
+        self._writing = threading.Lock()
+        self._writer: int | None = None
         self._pending: Counter[str] = Counter()
         self._saving: Counter[str] = Counter()
         self._failed: dict[str, BaseException] = {}
@@ -145,9 +148,8 @@ class Journal:
             self._bytes += unit.size
             self._pending[unit.thread_id] += 1
             self._saving[unit.thread_id] += unit.saves
-            if unit.done is not None:
-                self._urgent = True
-            if self._urgent or len(self._queue) == 1 or self.full:
+            # While it lingers it will see for itself.
+            if self._idle or self.full:
                 self._wake.notify()
             self._start()
 
@@ -156,16 +158,14 @@ class Journal:
         if content := [row for row in unit.rows if row[0] in ("messages", "state_values")]:
             self.runs.known(unit.thread_id).learn(content)
 
-    def commit(self, unit: Unit) -> Future[None]:
-        """Queue a unit; the future is done once it, and all before it, are committed."""
-        unit.done = Future()
-        # One who stops waiting (a cancelled task does) must not cancel what others wait for too.
-        unit.done.set_running_or_notify_cancel()
+    def commit(self, unit: Unit) -> Receipt:
+        """Queue a unit; the receipt is done once it, and all before it, are committed."""
+        unit.done = Receipt(self._hasten, self._help)
         self.append(unit)
         return unit.done
 
-    def settled(self, thread_id: str) -> Future[None] | None:
-        """None when no checkpoint of the thread is queued, else a future for its commit."""
+    def settled(self, thread_id: str) -> Receipt | None:
+        """None when no checkpoint of the thread is queued, else a receipt for its commit."""
         with self._lock:
             if not self._saving.get(thread_id) and thread_id not in self._failed:
                 return None
@@ -173,14 +173,16 @@ class Journal:
 
     @property
     def in_writer(self) -> bool:
-        """Whether this is the writer's own thread, which must not wait for itself."""
-        return threading.current_thread() is self._thread
+        """Whether this thread is writing now, and so must not wait for itself."""
+        return self._writer == threading.get_ident()
 
     def drain(self) -> None:
         """Wait until all that is queued was tried; whose it is will be told of a failure."""
         with self._lock:
             threads = sorted(self._pending)
-        wait([self.commit(Unit(thread_id)) for thread_id in threads])
+        for receipt in [self.commit(Unit(thread_id)) for thread_id in threads]:
+            self._hasten()
+            receipt.exception()
 
     def flush(self, timeout: float | None = None) -> int:
         """Commit all that is queued; returns how many units were acknowledged so far.
@@ -217,7 +219,8 @@ class Journal:
             thread.join()
         if executor is not None:
             executor.shutdown()
-        self._disconnect()
+        with self._writing:
+            self._disconnect()
         self.database.close()
         _journals.discard(self)
 
@@ -242,21 +245,72 @@ class Journal:
 
     # --- the writer ---
 
+    def _hasten(self) -> None:
+        """Let the writer start at once."""
+        with self._lock:
+            self._urgent = bool(self._queue)
+            self._wake.notify()
+
+    def _help(self, awaited: Future[None]) -> None:
+        """Write what is queued, unless another thread does, which then goes on with the rest."""
+        # Signal handlers run in the main thread, and may wait for the journal in their turn.
+        if threading.current_thread() is not threading.main_thread():
+            while not awaited.done() and self._writing.acquire(blocking=False):
+                try:
+                    self._write_next()
+                finally:
+                    self._writing.release()
+        if self._urgent or not awaited.done():
+            self._hasten()
+
     def _work(self) -> None:
-        while units := self._take():
-            self._write(units)
+        while self._is_due():
+            with self._writing:
+                self._write_next()
+
+    def _is_due(self) -> bool:
+        """Wait until something is to be written; False when the journal is closed and drained."""
+        with self._lock:
+            while (patience := self._patience()) > 0:
+                self._idle = not self._queue
+                self._wake.wait(None if self._idle else patience)
+                self._idle = False
+            return bool(self._queue)
+
+    def _patience(self) -> float:
+        """Seconds that the writer may still linger."""
+        if self.closed or (self._queue and (self._urgent or self.full)):
+            return 0
+        if not self._queue:
+            return math.inf
+        return self._queue[0].queued + self._linger - time.monotonic()
+
+    def _write_next(self) -> None:
+        """Write the next group, if anything is queued; whoever calls this holds ``_writing``."""
+        self._writer = threading.get_ident()
+        units = self._take()
+        try:
+            if units:
+                self._write(units)
+        except BaseException:
+            self._put_back(units)
+            raise
+        finally:
+            self._writer = None
 
     def _take(self) -> list[Unit]:
-        """The next group's units; empty when the journal is closed and drained."""
         with self._lock:
-            while not self._queue and not self.closed:
-                self._wake.wait()
-            if not (self._urgent or self.full or self.closed):
-                self._wake.wait(self._linger)
             cut = _cut(self._queue)
             units, self._queue = self._queue[:cut], self._queue[cut:]
             self._urgent = any(unit.done is not None for unit in self._queue)
             return units
+
+    def _put_back(self, units: list[Unit]) -> None:
+        """Whatever ended this thread in the midst, the units will be written, if again."""
+        with self._lock:
+            self._queue[:0] = [u for u in units if u.done is None or not u.done.done()]
+            self._disconnect()
+            self._hasten()
 
     def _write(self, units: list[Unit]) -> None:
         """Commit the units, together if that works, else thread by thread; tell who waits."""

@@ -60,6 +60,31 @@ KEYS: dict[str, tuple[str, ...]] = {
 }
 
 
+class Receipt(Future[None]):
+    """Done once a unit, and all before it, are committed; or failed.
+
+    One who blocks on it helps to write; for others (event loops) the journal's thread does.
+    """
+
+    def __init__(self, hasten: Callable[[], None], help: Callable[[Future[None]], None]) -> None:
+        super().__init__()
+        self._hasten, self._help = hasten, help
+        # One who stops waiting (a cancelled task does) must not cancel what others wait for too.
+        self.set_running_or_notify_cancel()
+
+    def result(self, timeout: float | None = None) -> None:
+        """Returns once it is committed."""
+        if not self.done():
+            self._help(self) if timeout is None else self._hasten()
+        super().result(timeout)
+
+    def add_done_callback(self, fn: Callable[[Future[None]], object]) -> None:
+        """Calls ``fn`` once it is done."""
+        super().add_done_callback(fn)
+        if not self.done():
+            self._hasten()
+
+
 class Blob(NamedTuple):
     """A row of ``checkpoint_blobs``."""
 
@@ -95,8 +120,8 @@ class Unit:
     blobs: list[Blob] = field(default_factory=list)
     writes: list[Write] = field(default_factory=list)
     replace_writes: bool = False
-    done: Future[None] | None = None
-    """Set when the unit is committed, or failed. One who waits makes the writer start at once."""
+    done: Receipt | None = None
+    """Set when the unit is committed, or failed."""
 
     queued: float = 0
     """When it was queued, by ``time.monotonic``."""

@@ -1,70 +1,158 @@
-"""Writes a group as one transaction, in one round trip where libpq has pipelines."""
+"""Writes a group as one transaction: in one round trip, with as few statements as the engine takes.
+
+Rows that depend on nothing of the same group are one statement on plain PostgreSQL, however many
+tables they are for: so a group of checkpoints alone is one statement in all.
+"""
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Iterable, Mapping
-from contextlib import nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import orjson
-from psycopg import Capabilities, Connection, Cursor
+from psycopg import Capabilities, Connection
 from psycopg.rows import tuple_row
 from psycopg.types.json import Jsonb
 
 from langgraph_persist.database.queries import Schemas, queries
-from langgraph_persist.journal.unit import KEYS, Blob, Fields, Group, Late, Write
+from langgraph_persist.journal.unit import KEYS, Group, Late
 
 _PIPELINE = Capabilities().has_pipeline()
 
+LEAVES = frozenset(
+    {"messages", "state_values", "nodes", "generations", "tool_executions", "retrievals"}
+)
+"""Tables whose rows depend on nothing that the same group writes after their parents."""
 
-def statements(conn: Connection[Any], schemas: Schemas) -> Mapping[str, str]:
-    """The statements that write a group on this engine, by name."""
+LARGEST_DATA = 512 << 20
+"""Bytes of values in one statement, unless a single value is larger; a message takes 1 GiB."""
+
+Params = dict[str, Any]
+
+
+class Sql(NamedTuple):
+    """The statements that write a group on one engine, by name."""
+
+    texts: Mapping[str, str]
+    combines: bool
+    """Whether one statement may write to several tables: not of Citus, where they are spread."""
+
+
+def statements(conn: Connection[Any], schemas: Schemas) -> Sql:
+    """The statements for this server."""
     own = queries("citus", schemas)
     with conn.transaction(), conn.cursor(row_factory=tuple_row) as cur:
         found = cur.execute(own["is_citus"].encode()).fetchone()
     shared = {**queries("checkpoints", schemas), **queries("record", schemas)}
-    return {**shared, **own} if found == (True,) else shared
+    is_citus = found == (True,)
+    return Sql({**shared, **own} if is_citus else shared, combines=not is_citus)
 
 
-def write_group(conn: Connection[Any], group: Group, sql: Mapping[str, str], again: bool) -> None:
+def write_group(conn: Connection[Any], group: Group, sql: Sql, again: bool) -> None:
     """Commit the whole group, or nothing of it.
 
     ``again`` tells that it was tried before, so it may be committed here but on no standby yet.
     """
-    with (
-        conn.pipeline() if _PIPELINE else nullcontext(),
-        conn.transaction(),
-        conn.cursor() as cur,
-    ):
-        if again:
-            cur.execute(sql["replicate"].encode())
-        _write_record(cur, group, sql)
-        _write_checkpoints(cur, group, sql)
+    steps = [*_steps(group, sql, again)]
+    cursor = conn.cursor(row_factory=tuple_row)
+    with _atomic(conn) if len(steps) > 1 else nullcontext():
+        for text, params in steps:
+            cursor.execute(text, params)
 
 
-def _write_record(cur: Cursor[Any], group: Group, sql: Mapping[str, str]) -> None:
+def _atomic(conn: Connection[Any]) -> AbstractContextManager[Any]:
+    # What is sent in one pipeline is one transaction, without the cost of beginning it.
+    return conn.pipeline() if _PIPELINE else conn.transaction()
+
+
+def _steps(group: Group, sql: Sql, again: bool) -> Iterator[tuple[bytes, Params]]:
+    if again:
+        yield sql.texts["replicate"].encode(), {}
+    batch: dict[str, Sequence[Any]] = {}
     for table in KEYS:
-        if rows := group.rows.get(table):
-            threads = list({fields.get("thread_id"): None for fields in rows.values()})
-            params = {"rows": _json(rows.values()), "threads": threads}
-            cur.execute(sql[table].encode(), params)
-
-
-def _write_checkpoints(cur: Cursor[Any], group: Group, sql: Mapping[str, str]) -> None:
-    if group.blobs:
-        cur.execute(sql["put_blobs"].encode(), _columns(Blob, group.blobs.values()))
+        rows = [*group.rows.get(table, {}).values()]
+        if rows and table in LEAVES:
+            batch[table] = rows
+        elif rows:
+            yield from _together(sql, batch)
+            yield _statement(sql.texts[table]), _params(rows)
+            batch = {}
     if group.checkpoints:
-        cur.execute(sql["put_checkpoints"].encode(), {"rows": _json(group.checkpoints.values())})
-    if group.inserts:
-        cur.execute(sql["insert_writes"].encode(), _columns(Write, group.inserts.values()))
-    if group.upserts:
-        cur.execute(sql["upsert_writes"].encode(), _columns(Write, group.upserts.values()))
+        batch["put_checkpoints"] = [*group.checkpoints.values()]
+    for values in _values(group):
+        yield from _together(sql, batch | values.rows, values.data)
+        batch = {}
 
 
-def _json(rows: Iterable[Fields]) -> Jsonb:
-    return Jsonb(list(rows), dumps=functools.partial(orjson.dumps, default=Late.value))
+def _together(
+    sql: Sql, rows: Mapping[str, Sequence[Any]], data: bytes = b""
+) -> Iterator[tuple[bytes, Params]]:
+    """Statements without an order among them: one, if the engine takes that."""
+    binary = {"data": data}
+    if sql.combines and len(rows) > 1:
+        parts = tuple((name, sql.texts[name]) for name in rows)
+        yield _combined(parts), {name: _json(rows[name]) for name in rows} | binary
+        return
+    for name in rows:
+        yield _statement(sql.texts[name]), _params(rows[name]) | binary
 
 
-def _columns(kind: type[NamedTuple], rows: Iterable[NamedTuple]) -> dict[str, list[Any]]:
-    return dict(zip(kind._fields, map(list, zip(*rows, strict=True)), strict=True))
+def _params(rows: Sequence[Any]) -> Params:
+    threads = {row["thread_id"]: None for row in rows if "thread_id" in row}
+    return {"rows": _json(rows), "threads": [*threads]}
+
+
+@cache
+def _statement(text: str) -> bytes:
+    return text.encode()
+
+
+@cache
+def _combined(parts: tuple[tuple[str, str], ...]) -> bytes:
+    """One statement that does what these do, its parameters named as they are."""
+    named = [f"{name} AS (\n{text.replace('%(rows)s', f'%({name})s')}\n)" for name, text in parts]
+    return f"WITH {', '.join(named)}\nSELECT".encode()
+
+
+class _Values(NamedTuple):
+    """Rows whose values lie in ``data``: each row says where its own begins and how long it is."""
+
+    rows: dict[str, list[dict[str, Any]]]
+    data: bytes
+
+
+def _values(group: Group) -> Iterator[_Values]:
+    """The values of channels and writes, once at least; more often if they are very large."""
+    rows: dict[str, list[dict[str, Any]]] = {}
+    chunks: list[bytes] = []
+    size = 0
+    for name, row in _with_values(group):
+        value = row.pop("blob")
+        if value is not None:
+            if chunks and size + len(value) > LARGEST_DATA:
+                yield _Values(rows, b"".join(chunks))
+                rows, chunks, size = {}, [], 0
+            row |= {"start": size + 1, "size": len(value)}
+            chunks.append(value)
+            size += len(value)
+        rows.setdefault(name, []).append(row)
+    yield _Values(rows, b"".join(chunks))
+
+
+def _with_values(group: Group) -> Iterator[tuple[str, dict[str, Any]]]:
+    for name, rows in (
+        ("put_blobs", group.blobs),
+        ("insert_writes", group.inserts),
+        ("upsert_writes", group.upserts),
+    ):
+        for row in rows.values():
+            yield name, row._asdict()
+
+
+def _json(rows: Sequence[Any]) -> Jsonb:
+    return Jsonb(rows, dumps=_dumps)
+
+
+_dumps = partial(orjson.dumps, default=Late.value)

@@ -3,11 +3,12 @@
 INSERT INTO {{checkpoint_schema}}.checkpoint_blobs (
     thread_id, checkpoint_ns, channel, version, type, blob
 )
-SELECT thread_id, checkpoint_ns, channel, version, type, blob
-FROM unnest(
-    %(thread_id)b::text[], %(checkpoint_ns)b::text[], %(channel)b::text[], %(version)b::text[],
-    %(type)b::text[], %(blob)b::bytea[]
-) AS r (thread_id, checkpoint_ns, channel, version, type, blob)
+SELECT thread_id, checkpoint_ns, channel, version, type,
+    substring(%(data)b::bytea FROM start FOR size)
+FROM jsonb_to_recordset(%(rows)s) AS r (
+    thread_id text, checkpoint_ns text, channel text, version text, type text,
+    start integer, size integer
+)
 ON CONFLICT (thread_id, checkpoint_ns, channel, version) DO NOTHING
 
 -- insert_writes --
@@ -15,13 +16,11 @@ ON CONFLICT (thread_id, checkpoint_ns, channel, version) DO NOTHING
 INSERT INTO {{checkpoint_schema}}.checkpoint_writes (
     thread_id, checkpoint_ns, checkpoint_id, task_id, task_path, idx, channel, type, blob
 )
-SELECT thread_id, checkpoint_ns, checkpoint_id, task_id, task_path, idx, channel, type, blob
-FROM unnest(
-    %(thread_id)b::text[], %(checkpoint_ns)b::text[], %(checkpoint_id)b::text[],
-    %(task_id)b::text[], %(task_path)b::text[], %(idx)b::integer[], %(channel)b::text[],
-    %(type)b::text[], %(blob)b::bytea[]
-) AS r (
-    thread_id, checkpoint_ns, checkpoint_id, task_id, task_path, idx, channel, type, blob
+SELECT thread_id, checkpoint_ns, checkpoint_id, task_id, task_path, idx, channel, type,
+    substring(%(data)b::bytea FROM start FOR size)
+FROM jsonb_to_recordset(%(rows)s) AS r (
+    thread_id text, checkpoint_ns text, checkpoint_id text, task_id text, task_path text,
+    idx integer, channel text, type text, start integer, size integer
 )
 ON CONFLICT (thread_id, checkpoint_ns, checkpoint_id, task_id, idx) DO NOTHING
 
@@ -30,13 +29,11 @@ ON CONFLICT (thread_id, checkpoint_ns, checkpoint_id, task_id, idx) DO NOTHING
 INSERT INTO {{checkpoint_schema}}.checkpoint_writes (
     thread_id, checkpoint_ns, checkpoint_id, task_id, task_path, idx, channel, type, blob
 )
-SELECT thread_id, checkpoint_ns, checkpoint_id, task_id, task_path, idx, channel, type, blob
-FROM unnest(
-    %(thread_id)b::text[], %(checkpoint_ns)b::text[], %(checkpoint_id)b::text[],
-    %(task_id)b::text[], %(task_path)b::text[], %(idx)b::integer[], %(channel)b::text[],
-    %(type)b::text[], %(blob)b::bytea[]
-) AS r (
-    thread_id, checkpoint_ns, checkpoint_id, task_id, task_path, idx, channel, type, blob
+SELECT thread_id, checkpoint_ns, checkpoint_id, task_id, task_path, idx, channel, type,
+    substring(%(data)b::bytea FROM start FOR size)
+FROM jsonb_to_recordset(%(rows)s) AS r (
+    thread_id text, checkpoint_ns text, checkpoint_id text, task_id text, task_path text,
+    idx integer, channel text, type text, start integer, size integer
 )
 ON CONFLICT (thread_id, checkpoint_ns, checkpoint_id, task_id, idx) DO UPDATE SET
     channel = excluded.channel, type = excluded.type, blob = excluded.blob
