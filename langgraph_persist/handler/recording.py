@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Sequence
 from concurrent.futures import Future
 from datetime import timedelta
 from typing import Any, Literal
@@ -225,7 +226,7 @@ class Recording:
         return rows
 
 
-def _together(others: list[Future[None]], last: Future[None]) -> Future[None]:
+def _together(others: Sequence[Future[None]], last: Future[None]) -> Future[None]:
     """Done, or failed, as all of them are; the last one is done last."""
     combined: Future[None] = Future()
 
