@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import TracebackType
@@ -20,20 +20,29 @@ from langgraph_persist.errors import ConfigurationError, JournalClosed
 from langgraph_persist.handler import PersistCallbackHandler
 from langgraph_persist.journal import Journal, Seal, release, share
 from langgraph_persist.migrate import check, find_checkpoint_schema
+from langgraph_persist.projections import (
+    OnError,
+    ProjectionFunction,
+    Projections,
+    Promote,
+    Promotion,
+)
 from langgraph_persist.retention import GRACE, Policy, Retention, RetentionReport, Sessions
 from langgraph_persist.saver import PersistSaver
 from langgraph_persist.usage import Price, Prices
 
 if TYPE_CHECKING:
-    from sqlalchemy import Engine
+    from sqlalchemy import Engine, Table
 
     from langgraph_persist.database.embedded import EmbeddedServer
     from langgraph_persist.history import History, Thread
+    from langgraph_persist.projections.tables import Target as ProjectionTarget
 
 URL_VARIABLE = "LANGGRAPH_PERSIST_URL"
 DIRECTORY = ".langgraph_persist"
 
 G = TypeVar("G", bound=Runnable[Any, Any])
+P = TypeVar("P", bound=ProjectionFunction)
 
 
 class Persist:
@@ -59,6 +68,8 @@ class Persist:
             :meth:`retain` can then delete its checkpoints.
         prices: US dollars for a million tokens by model, ``{"my-model": {"input": "0.5",
             "output": 2}}``, before those of genai-prices; see ``langgraph_persist.usage.Price``.
+        promote: which state channels fill columns of ``workflows``: ``settings`` (a list of
+            channels), ``result`` (a channel, or a list) and ``user_input`` (a channel).
 
     Raises:
         PersistError: one of its subclasses, saying what to do.
@@ -77,6 +88,7 @@ class Persist:
         retry_for: float = RETRY_FOR,
         session_ttl: timedelta | None = None,
         prices: Mapping[str, Price] | None = None,
+        promote: Promote | None = None,
     ) -> None:
         Prices.of(prices)  # refuses wrong ones at once
         if schema == checkpoint_schema:
@@ -87,6 +99,8 @@ class Persist:
         self._directory = Path(directory).expanduser().absolute()
         self._seal = None if record_cipher is None else Seal(record_cipher)
         self._session_ttl, self._prices = session_ttl, prices
+        promotion = None if promote is None else Promotion(promote)
+        self._projections = Projections(promotion, self._reflect)
         self._lock = threading.Lock()
         self._server: EmbeddedServer | None = None
         self._journal: Journal | None = None
@@ -120,7 +134,9 @@ class Persist:
         self._handler = PersistCallbackHandler(
             journal=journal, session_ttl=self._session_ttl, prices=self._prices
         )
-        self._saver = PersistSaver(target, serde=self._serde, journal=journal)
+        self._saver = PersistSaver(
+            target, serde=self._serde, journal=journal, projector=self._projections
+        )
         self._journal = journal
 
     def _start_server(self) -> str:
@@ -235,6 +251,37 @@ class Persist:
     def attach(self, graph: G) -> G:
         """The graph, or any runnable, with the handler on every run of it."""
         return graph.with_config(callbacks=[self.handler])  # type: ignore[return-value]
+
+    def project(
+        self,
+        target: ProjectionTarget,
+        *,
+        keys: str | Sequence[str] | None = None,
+        on_error: OnError = "fail",
+        subgraphs: bool = False,
+    ) -> Callable[[P], P]:
+        """A decorator: the function's rows go to a table of yours, along with each checkpoint.
+
+        It is called as ``function(old, new, context)`` with the state before and after, once for
+        every checkpoint that becomes durable, and returns nothing, a row, or several: mappings by
+        column, or instances of your model. They are committed in the checkpoint's transaction.
+
+        Args:
+            target: an SQLAlchemy model or ``Table``, or a table's name.
+            keys: the columns that tell rows apart, of a unique index: a row with the same ones is
+                updated. By default the primary key; without a value for it the row is added.
+            on_error: ``"fail"`` to fail the step, and not save its checkpoint, when the function
+                raises or the database refuses a row; ``"record"`` to go on without the row, and
+                tell in the table ``projection_errors``.
+            subgraphs: also call it for the checkpoints of subgraphs.
+        """
+        return self._projections.add(target, keys=keys, on_error=on_error, subgraphs=subgraphs)
+
+    def _reflect(self, name: str) -> Table:
+        from langgraph_persist.projections.tables import reflect
+
+        database = self._opened().database
+        return reflect(name, lambda: database.connect(autocommit=False))
 
     @staticmethod
     def config(

@@ -18,6 +18,7 @@
     ├── DurabilityError             something could not be committed
     ├── JournalClosed
     ├── UnserializableValue         (also TypeError) a state value cannot be stored
+    ├── ProjectionFailed            a projection of the user's raised, or gave what is no row
     └── NotRecorded                 (also LookupError) history has no such row
 
 The docstring's first sentence is the message when none is given. Errors of psycopg itself pass
@@ -102,6 +103,10 @@ class JournalClosed(PersistError, RuntimeError):
 
 class UnserializableValue(PersistError, TypeError):
     """A state value cannot be stored; give its channel a type that LangGraph can serialise."""
+
+
+class ProjectionFailed(PersistError):
+    """A projection raised, so its checkpoint was not saved; correct it and invoke again."""
 
 
 class NotRecorded(PersistError, LookupError):

@@ -27,7 +27,8 @@ DECLARE
         $name${{schema}}.tool_executions$name$,
         $name${{schema}}.hitl_events$name$,
         $name${{schema}}.evaluations$name$,
-        $name${{schema}}.feedback$name$
+        $name${{schema}}.feedback$name$,
+        $name${{schema}}.projection_errors$name$
     ];
     key record;
     keys text[] := '{}';

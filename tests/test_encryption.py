@@ -157,7 +157,7 @@ def test_every_column_of_text_or_json_is_known_to_be_content_or_not(migrated: st
         *("checkpoint_ns", "triggers", "input_checkpoint_id", "model_name", "model_provider"),
         *("price_source", "finish_reason", "prompt_name", "prompt_version", "tool_name"),
         *("tool_call_id", "username", "email", "password_hash", "api_key_hash", "preferences"),
-        *("language", "current_context", "retry_of", "settings"),
+        *("language", "current_context", "retry_of", "settings", "projection"),
     }
     with psycopg.connect(migrated) as conn:
         columns = conn.execute(

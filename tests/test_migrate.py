@@ -51,6 +51,7 @@ from tests.conftest import drop_database, make_database
 
 S = Schemas()
 ODD = Schemas('My "schema"', "Check points")
+
 REVISIONS = [migration.revision for migration in files.migrations()]
 
 

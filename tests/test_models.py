@@ -194,6 +194,7 @@ def record(db: Session) -> m.Session:
     verdict = {"score": 90.5, "analysis": "good"}
     prompt = {"ref": str(messages.id)}
     of = {"organization_id": acme.id, "user_id": alice.id}
+    failed = {"projection": "orders", "checkpoint_ns": "", "checkpoint_id": "c1"}
     day = {"period_start": NOW, "period_end": NOW + timedelta(days=1)}
     db.add_all(
         [
@@ -205,6 +206,7 @@ def record(db: Session) -> m.Session:
             m.ExecutionResult(todo=todo, plan_id=plan.id, success=True),
             new(m.Evaluation, session=chat, turn=1, evaluation_type="TURN_EVAL", details=verdict),
             m.Feedback(session=chat, user=alice, workflow_id=workflow.id, plan_id=plan.id),
+            new(m.ProjectionError, thread_id="t", workflow_id=workflow.id, **failed),
             m.Checkpoint(thread_id="t", checkpoint_id="c1", checkpoint={}, workflow_id=workflow.id),
             m.UsageMetric(metric_type="api_calls", metric_value=Decimal("1.5"), **of, **day),
         ]

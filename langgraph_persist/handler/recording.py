@@ -214,7 +214,7 @@ class Recording:
         run_fields = self._run_fields(root) | ended
         run_fields["checkpoint_id"] = root.run.checkpoint_id
         workflow = self._workflow_fields(root) | ended
-        workflow |= root_output(outputs)
+        workflow |= root_output(outputs) | root.run.promoted
         workflow |= {"active_ms": ended["duration_ms"], "node_count": root.nodes}
         workflow |= root.totals | {"cost_usd": total(root.costs)}
         rows: Rows = [("workflows", workflow), ("workflow_runs", run_fields)]

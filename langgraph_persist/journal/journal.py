@@ -29,8 +29,8 @@ from langgraph_persist.database.queries import Schemas
 from langgraph_persist.errors import DatabaseUnavailable, DurabilityError, JournalClosed
 from langgraph_persist.journal.privacy import Seal, without_content
 from langgraph_persist.journal.runs import Runs
-from langgraph_persist.journal.unit import Group, Receipt, Unit
-from langgraph_persist.journal.write import Sql, statements, write_group
+from langgraph_persist.journal.unit import Group, Receipt, Rows, Unit
+from langgraph_persist.journal.write import Attempt, Sql, statements, write_group
 from langgraph_persist.migrate import find_checkpoint_schema, upgrade
 
 logger = logging.getLogger(__name__)
@@ -130,10 +130,7 @@ class Journal:
             DurabilityError: an earlier unit of its thread could not be committed.
             JournalClosed: the journal was closed.
         """
-        if self.seal is not None:
-            unit.rows = self.seal.rows(unit.rows)
-        elif not self.content:
-            unit.rows = without_content(unit.rows)
+        unit.rows = self._protect(unit.rows)
         unit.measure()
         with self._lock:
             self._refuse(unit)
@@ -152,6 +149,12 @@ class Journal:
             if self._idle or self.full:
                 self._wake.notify()
             self._start()
+
+    def _protect(self, rows: Rows) -> Rows:
+        """The rows as they may be stored."""
+        if self.seal is not None:
+            return self.seal.rows(rows)
+        return rows if self.content else without_content(rows)
 
     def _learn(self, unit: Unit) -> None:
         """Content that is queued need not be queued again."""
@@ -370,26 +373,30 @@ class Journal:
         # An outage counts once, however many groups it holds up.
         since = max(self._lost_since, units[0].queued) if self._lost_since else None
         backoff = Backoff(self.database.retry_for, since)
-        again = False
+        attempt = Attempt()
         while True:
+            group = Group(units)
             try:
-                self._commit(Group(units), again)
+                self._commit(group, attempt)
             except Exception as error:
-                if not (self._may_retry(error) and backoff.wait()):
+                if self._may_retry(error) and backoff.wait():
+                    attempt = attempt._replace(again=True)
+                elif group.lenient and not (attempt.careful or _is_hopeless(error)):
+                    attempt = attempt._replace(careful=True)
+                else:
                     return error
-                again = True
                 continue
             self._lost_since = None
             self.committed_groups += 1
             return None
 
-    def _commit(self, group: Group, again: bool) -> None:
+    def _commit(self, group: Group, attempt: Attempt) -> None:
         schemas = self.schemas
         own = isinstance(self.database.target, str)
         with nullcontext(self._own_connection()) if own else self.database.connection() as conn:
             if self._statements is None:
                 self._statements = statements(conn, schemas)
-            write_group(conn, group, self._statements, again)
+            write_group(conn, group, self._statements, attempt, self._protect)
 
     def _own_connection(self) -> Connection[Any]:
         if self._connection is None or self._connection.closed:

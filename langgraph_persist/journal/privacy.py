@@ -15,6 +15,7 @@ _ERROR = {"error_message", "error_traceback"}
 CONTENT: dict[str, frozenset[str]] = {
     "sessions": frozenset({"initial_input"}),
     "workflows": frozenset({"user_input", "input", "settings", "result", *_ERROR}),
+    "workflow_promotions": frozenset({"user_input", "settings", "result"}),
     "workflow_runs": frozenset(_ERROR),
     "nodes": frozenset({"input_data", "output_data", "state", *_ERROR}),
     "generations": frozenset(
@@ -23,6 +24,7 @@ CONTENT: dict[str, frozenset[str]] = {
     ),
     "tool_executions": frozenset({"input_params", "output_data", *_ERROR}),
     "retrievals": frozenset({"query", "documents", *_ERROR}),
+    "projection_errors": frozenset(_ERROR),
 }
 """The columns, by table, that can hold values of a state, a prompt or an answer."""
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -63,6 +63,14 @@ class Graph(NamedTuple):
     """The run that is this call of the graph, where that is known."""
 
 
+class Saved(NamedTuple):
+    """What a checkpoint holds."""
+
+    checkpoint_id: str
+    values: Mapping[str, Any]
+    versions: Mapping[str, Any]
+
+
 @dataclass(slots=True, eq=False)
 class OpenNode:
     """A node under way: what it did so far waits here until the node ends."""
@@ -107,6 +115,10 @@ class Run:
         """Why something of this run's threads could not be committed."""
         self.unplaced: list[OpenNode] = []
         """Nodes that ended without a result."""
+        self.promoted: Fields = {}
+        """Columns of the workflow that its state fills."""
+        self.states: dict[Graph, Saved] = {}
+        """The checkpoint last loaded or saved of the graphs whose states are compared."""
         self._lock = threading.Lock()
         self._saved: dict[Graph, dict[int, str]] = {}
         self._held: list[OpenNode] = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeAlias
@@ -49,6 +49,7 @@ KEYS: dict[str, tuple[str, ...]] = {
     "tools": ("name",),
     "sessions": ("thread_id",),
     "workflows": ("thread_id", "id"),
+    "workflow_promotions": ("thread_id", "id"),
     "workflow_runs": ("thread_id", "id"),
     "messages": ("thread_id", "id"),
     "state_values": ("thread_id", "id"),
@@ -57,6 +58,7 @@ KEYS: dict[str, tuple[str, ...]] = {
     "tool_executions": ("thread_id", "id"),
     "retrievals": ("thread_id", "id"),
     "workflow_totals": ("thread_id", "id"),
+    "projection_errors": ("thread_id", "id"),
 }
 
 
@@ -110,6 +112,28 @@ class Write(NamedTuple):
     blob: bytes
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Statement:
+    """Writes one row of a table of the user's."""
+
+    name: str
+    """The projection it is of."""
+    sql: bytes
+    lenient: bool
+    """Whether a row that the database refuses is recorded, instead of failing its thread."""
+
+
+class Projected(NamedTuple):
+    """A row for a table of the user's, to be written once for its checkpoint."""
+
+    statement: Statement
+    params: Fields
+    checkpoint: tuple[str, str, str]
+    """thread_id, checkpoint_ns, checkpoint_id."""
+    owner: Fields
+    """The columns that say whose it is, should it be refused."""
+
+
 @dataclass(slots=True)
 class Unit:
     """Rows of one thread that are written together or not at all."""
@@ -120,6 +144,7 @@ class Unit:
     blobs: list[Blob] = field(default_factory=list)
     writes: list[Write] = field(default_factory=list)
     replace_writes: bool = False
+    projected: Sequence[Projected] = ()
     done: Receipt | None = None
     """Set when the unit is committed, or failed."""
 
@@ -138,10 +163,16 @@ class Unit:
         """Set ``count``, the number of rows, and ``size``, about how many bytes they take."""
         extra = self.checkpoint is not None
         self.count = len(self.rows) + len(self.blobs) + len(self.writes) + extra
+        self.count += len(self.projected)
         # Most of it is already serialised, so this is little more than copying.
         total = len(orjson.dumps((self.rows, self.checkpoint), default=Late.placeholder))
         total += sum(len(blob.blob or b"") for blob in self.blobs)
+        total += sum(_size(row.params) for row in self.projected)
         self.size = total + sum(len(write.blob) for write in self.writes)
+
+
+def _size(params: Fields) -> int:
+    return sum(len(v) if isinstance(v, (str, bytes)) else 16 for v in params.values())
 
 
 class Group:
@@ -153,20 +184,31 @@ class Group:
         self.blobs: dict[tuple[str, str, str, str], Blob] = {}
         self.inserts: dict[tuple[str, str, str, str, int], Write] = {}
         self.upserts: dict[tuple[str, str, str, str, int], Write] = {}
+        self.projected: list[Projected] = []
         for unit in units:
             self._add(unit)
 
-    def _add(self, unit: Unit) -> None:
-        for table, fields in unit.rows:
+    @property
+    def lenient(self) -> bool:
+        """Whether it holds a row that may be left out."""
+        return any(row.statement.lenient for row in self.projected)
+
+    def add_rows(self, rows: Rows) -> None:
+        """Fold more rows in."""
+        for table, fields in rows:
             key = tuple(fields[column] for column in KEYS[table])
-            rows = self.rows.setdefault(table, {})
-            if (earlier := rows.get(key)) is None:
-                rows[key] = fields
+            folded = self.rows.setdefault(table, {})
+            if (earlier := folded.get(key)) is None:
+                folded[key] = fields
             else:
-                rows[key] = earlier | {k: v for k, v in fields.items() if v is not None}
+                folded[key] = earlier | {k: v for k, v in fields.items() if v is not None}
+
+    def _add(self, unit: Unit) -> None:
+        self.add_rows(unit.rows)
         if (row := unit.checkpoint) is not None:
             identity = (row["thread_id"], row["checkpoint_ns"], row["checkpoint_id"])
             self.checkpoints[identity] = row
+        self.projected += unit.projected
         for blob in unit.blobs:
             self.blobs.setdefault(blob[:4], blob)
         for write in unit.writes:

@@ -6,7 +6,7 @@ tables they are for: so a group of checkpoints alone is one statement in all.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache, partial
 from typing import Any, NamedTuple
@@ -17,7 +17,8 @@ from psycopg.rows import tuple_row
 from psycopg.types.json import Jsonb
 
 from langgraph_persist.database.queries import Schemas, queries
-from langgraph_persist.journal.unit import KEYS, Group, Late
+from langgraph_persist.journal.project import write_carefully
+from langgraph_persist.journal.unit import KEYS, Group, Late, Projected, Rows
 
 _PIPELINE = Capabilities().has_pipeline()
 
@@ -50,16 +51,51 @@ def statements(conn: Connection[Any], schemas: Schemas) -> Sql:
     return Sql({**shared, **own} if is_citus else shared, combines=not is_citus)
 
 
-def write_group(conn: Connection[Any], group: Group, sql: Sql, again: bool) -> None:
-    """Commit the whole group, or nothing of it.
+class Attempt(NamedTuple):
+    """How a group is tried."""
 
-    ``again`` tells that it was tried before, so it may be committed here but on no standby yet.
-    """
-    steps = [*_steps(group, sql, again)]
-    cursor = conn.cursor(row_factory=tuple_row)
+    again: bool = False
+    """It was tried before, so it may be committed here but on no standby yet."""
+    careful: bool = False
+    """What the database refuses of lenient projections is recorded."""
+
+
+def write_group(
+    conn: Connection[Any],
+    group: Group,
+    sql: Sql,
+    attempt: Attempt,
+    protect: Callable[[Rows], Rows],
+) -> None:
+    """Commit the whole group, or nothing of it; ``protect`` hides what no record may tell."""
+    if attempt.again and group.projected:
+        group.projected = _unsaved(conn, group, sql)
+    if attempt.careful:
+        with conn.transaction():
+            refused = write_carefully(conn, group.projected)
+            group.projected = []
+            group.add_rows(protect(refused))
+            _execute(conn, [*_steps(group, sql, attempt.again)])
+        return
+    steps = [*_steps(group, sql, attempt.again)]
     with _atomic(conn) if len(steps) > 1 else nullcontext():
-        for text, params in steps:
-            cursor.execute(text, params)
+        _execute(conn, steps)
+
+
+def _unsaved(conn: Connection[Any], group: Group, sql: Sql) -> list[Projected]:
+    """The projected rows whose checkpoints are not there, so neither are they."""
+    keys = list(dict.fromkeys(row.checkpoint for row in group.projected))
+    names = ("thread_ids", "checkpoint_ns", "checkpoint_ids")
+    params = dict(zip(names, map(list, zip(*keys, strict=True)), strict=True))
+    cursor = conn.cursor(row_factory=tuple_row)
+    saved = {*cursor.execute(_statement(sql.texts["find_checkpoints"]), params).fetchall()}
+    return [row for row in group.projected if row.checkpoint not in saved]
+
+
+def _execute(conn: Connection[Any], steps: Sequence[tuple[bytes, Params]]) -> None:
+    cursor = conn.cursor(row_factory=tuple_row)
+    for text, params in steps:
+        cursor.execute(text, params)
 
 
 def _atomic(conn: Connection[Any]) -> AbstractContextManager[Any]:
@@ -70,6 +106,8 @@ def _atomic(conn: Connection[Any]) -> AbstractContextManager[Any]:
 def _steps(group: Group, sql: Sql, again: bool) -> Iterator[tuple[bytes, Params]]:
     if again:
         yield sql.texts["replicate"].encode(), {}
+    for row in group.projected:
+        yield row.statement.sql, row.params
     batch: dict[str, Sequence[Any]] = {}
     for table in KEYS:
         rows = [*group.rows.get(table, {}).values()]

@@ -34,7 +34,14 @@ from langgraph_persist.models.planning import (
     ToolExecution,
 )
 from langgraph_persist.models.reference import Organization, Tool, User
-from langgraph_persist.models.runs import Generation, Node, Retrieval, Workflow, WorkflowRun
+from langgraph_persist.models.runs import (
+    Generation,
+    Node,
+    ProjectionError,
+    Retrieval,
+    Workflow,
+    WorkflowRun,
+)
 from langgraph_persist.models.sessions import Message, Session, StateValue
 from langgraph_persist.models.stock import Checkpoint, CheckpointBlob, CheckpointWrite
 from langgraph_persist.models.views import (
@@ -71,6 +78,7 @@ __all__ = [
     "Organization",
     "Plan",
     "PlanVersion",
+    "ProjectionError",
     "PromptVersion",
     "Retrieval",
     "Session",

@@ -114,6 +114,9 @@ class Workflow(Times, Error, Base):
     plans: Mapped[list[Plan]] = linked("workflow", order_by="Plan.created_at")
     evaluations: Mapped[list[Evaluation]] = linked("workflow")
     feedback: Mapped[list[Feedback]] = linked("workflow")
+    projection_errors: Mapped[list[ProjectionError]] = linked(
+        "workflow", order_by="ProjectionError.created_at"
+    )
     timeline: Mapped[list[TimelineEvent]] = linked(
         "workflow",
         primaryjoin="and_(Workflow.thread_id == foreign(TimelineEvent.thread_id),"
@@ -342,3 +345,20 @@ class Retrieval(Times, Error, Base):
 
     workflow: Mapped[Workflow] = relationship(back_populates="retrievals")
     node: Mapped[Node | None] = linked("retrievals", primaryjoin=of_node("Retrieval"))
+
+
+class ProjectionError(Times, Error, Base):
+    """Why a projection wrote nothing for a checkpoint."""
+
+    __tablename__ = "projection_errors"
+    __table_args__ = (belongs_to("workflows", "workflow_id"), of_session())
+    _shown = ("projection", "error_type")
+
+    thread_id: Mapped[str] = mapped_column(primary_key=True)
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    workflow_id: Mapped[uuid.UUID | None]
+    checkpoint_ns: Mapped[str]
+    checkpoint_id: Mapped[str]
+    projection: Mapped[str]
+
+    workflow: Mapped[Workflow | None] = linked("projection_errors")

@@ -44,7 +44,7 @@ from langgraph_persist.errors import (
     UnserializableValue,
 )
 from langgraph_persist.extract import clean_text, state_entry, to_json
-from langgraph_persist.journal import Graph, Journal, Run, Unit, release, share
+from langgraph_persist.journal import Graph, Journal, Projector, Run, Unit, release, share
 from langgraph_persist.journal.journal import CALL_SETUP, TABLES_MISSING
 from langgraph_persist.journal.unit import Blob, Fields, Rows, Write
 from langgraph_persist.retention import Retention
@@ -52,6 +52,7 @@ from langgraph_persist.saver.exact import CONSTRUCTORS, dumps
 from langgraph_persist.saver.pages import pages
 from langgraph_persist.saver.stock import StockCursor
 from langgraph_persist.saver.values import encrypts, odd_items, split
+from langgraph_persist.saver.watch import INTERNAL_CHANNELS, Watch
 
 T = TypeVar("T")
 Record: TypeAlias = Literal["keep", "delete"]
@@ -62,10 +63,6 @@ _EXACT = "langgraph_persist_exact"
 
 LARGEST_VALUE = 1_000_000_000
 """Bytes; a PostgreSQL field takes 1 GiB with its overhead."""
-
-# What LangGraph keeps in channels of its own, beside the state; a state without keys is __root__,
-# and a functional API's results are __end__ and __previous__.
-_INTERNAL_CHANNELS = ("branch:", "join:", "__start__", "__pregel", "__interrupt__", "__error__")
 
 
 class PersistSaver(PostgresSaver):
@@ -96,8 +93,10 @@ class PersistSaver(PostgresSaver):
         schema: str = "langgraph_persist",
         checkpoint_schema: str | None = None,
         journal: Journal | None = None,
+        projector: Projector | None = None,
     ) -> None:
         super().__init__(cast(Any, conn), serde=serde)
+        self._watch = Watch(projector)
         self._owns_journal = journal is None
         self.journal = journal or share(conn, schema, checkpoint_schema)
         if isinstance(self.serde, (JsonPlusSerializer, EncryptedSerializer)):
@@ -159,7 +158,11 @@ class PersistSaver(PostgresSaver):
         new_versions: ChannelVersions,
     ) -> RunnableConfig:
         """Like :meth:`put`; waits without blocking the event loop."""
-        unit, saved = self._checkpoint_unit(config, checkpoint, metadata, new_versions)
+        put = (config, checkpoint, metadata, new_versions)
+        if self._watch.takes_time:
+            unit, saved = await self._in_executor(self._checkpoint_unit, *put)
+        else:
+            unit, saved = self._checkpoint_unit(*put)
         await self._asubmit(config, unit)
         return saved
 
@@ -230,6 +233,8 @@ class PersistSaver(PostgresSaver):
             Blob(thread_id, ns, k, version, *self._dumps(thread_id, None, k, rich[k]))
             for k, version in versions.items()
         ]
+        # First, since it may refuse the checkpoint that nodes wait for.
+        derived = self._watch.derive(run, graph, config, checkpoint, metadata, self.get_tuple)
         rows = self._record_rows(run, graph, row, checkpoint, metadata) if run else []
         saved: RunnableConfig = {
             "configurable": {
@@ -238,7 +243,8 @@ class PersistSaver(PostgresSaver):
                 "checkpoint_id": checkpoint["id"],
             }
         }
-        return Unit(thread_id, rows, row, blobs), saved
+        rows += derived.rows
+        return Unit(thread_id, rows, row, blobs, projected=derived.projected), saved
 
     def _record_rows(
         self,
@@ -275,7 +281,7 @@ class PersistSaver(PostgresSaver):
         state: dict[str, Any] = {}
         rows: Rows = []
         for channel, value in checkpoint["channel_values"].items():
-            if channel.startswith(_INTERNAL_CHANNELS):
+            if channel.startswith(INTERNAL_CHANNELS):
                 continue
             version = str(versions.get(channel))
             last = known.entries.get((ns, channel))
@@ -370,8 +376,13 @@ class PersistSaver(PostgresSaver):
         else:
             where += " ORDER BY c.checkpoint_id DESC LIMIT 1"
         rows = self._select("get_tuple", thread_id, where, args)
-        self._announce(config, thread_id, ns, rows[0] if rows else None)
-        return self._load_checkpoint_tuple(rows[0]) if rows else None
+        run, graph = self.journal.runs.find(config, thread_id, ns)
+        if run is not None:
+            self._announce(run, graph, rows[0] if rows else None)
+        found = self._load_checkpoint_tuple(rows[0]) if rows else None
+        if run is not None and found is not None:
+            self._watch.loaded(run, graph, found.checkpoint)
+        return found
 
     async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         """Like :meth:`get_tuple`, on a thread of its own."""
@@ -502,20 +513,15 @@ class PersistSaver(PostgresSaver):
                     row["channel_values"],
                 )
 
-    def _announce(
-        self, config: RunnableConfig, thread_id: str, ns: str, row: DictRow | None
-    ) -> None:
+    def _announce(self, run: Run, graph: Graph, row: DictRow | None) -> None:
         """Tell the run that loads this checkpoint where it starts from."""
-        run, graph = self.journal.runs.find(config, thread_id, ns)
-        if run is None:
-            return
         if row is None:
             run.saves(graph)
         else:
             run.saves(graph, row["metadata"].get("step", -1), row["checkpoint_id"])
-        if ns == "" and thread_id == run.thread_id:
+        if graph.checkpoint_ns == "" and graph.thread_id == run.thread_id:
             if row is None:
-                self.journal.runs.forget(thread_id)
+                self.journal.runs.forget(run.thread_id)
             run.loaded(cast("UUID | None", row["workflow_id"]) if row else None)
 
     # --- threads ---

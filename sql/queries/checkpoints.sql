@@ -55,6 +55,16 @@ ON CONFLICT (thread_id, checkpoint_ns, checkpoint_id) DO UPDATE SET
     metadata = excluded.metadata,
     workflow_id = coalesce(excluded.workflow_id, t.workflow_id)
 
+-- find_checkpoints --
+-- Which of these checkpoints are there.
+SELECT c.thread_id, c.checkpoint_ns, c.checkpoint_id
+FROM {{checkpoint_schema}}.checkpoints AS c
+WHERE (c.thread_id, c.checkpoint_ns, c.checkpoint_id) IN (
+    SELECT r.thread_id, r.checkpoint_ns, r.checkpoint_id
+    FROM unnest(%(thread_ids)s::text[], %(checkpoint_ns)s::text[], %(checkpoint_ids)s::text[])
+        AS r (thread_id, checkpoint_ns, checkpoint_id)
+)
+
 -- replicate --
 -- Makes this transaction's commit wait for synchronous standbys though it may find all rows there.
 SELECT pg_catalog.pg_logical_emit_message(true, 'langgraph_persist', ''::text)

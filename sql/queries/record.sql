@@ -117,6 +117,18 @@ UPDATE {{schema}}.sessions AS s SET turns = w.turn
 FROM (SELECT thread_id, max(turn) AS turn FROM written GROUP BY thread_id) AS w
 WHERE s.thread_id = w.thread_id AND s.turns < w.turn
 
+-- workflow_promotions --
+-- Fills columns of workflows from their states.
+UPDATE {{schema}}.workflows AS t SET
+    user_input = coalesce(e.user_input, t.user_input),
+    settings = coalesce(e.settings, t.settings),
+    result = coalesce(e.result, t.result),
+    updated_at = now()
+FROM jsonb_to_recordset(%(rows)s) AS e (
+    thread_id text, id uuid, user_input text, settings jsonb, result jsonb
+)
+WHERE t.thread_id = e.thread_id AND t.id = e.id
+
 -- workflow_runs --
 -- Executions of a workflow: its start, resumes and replays; attempt counts them.
 INSERT INTO {{schema}}.workflow_runs AS t (
@@ -360,3 +372,17 @@ CROSS JOIN LATERAL (
     WHERE g.thread_id = e.thread_id AND g.workflow_id = e.id
 ) AS generations
 WHERE t.thread_id = e.thread_id AND t.id = e.id
+
+-- projection_errors --
+-- What projections could not write, of sessions that are recorded.
+INSERT INTO {{schema}}.projection_errors (
+    thread_id, id, workflow_id, checkpoint_ns, checkpoint_id, projection, error_type,
+    error_message, error_traceback
+)
+SELECT
+    r.thread_id, r.id, r.workflow_id, r.checkpoint_ns, r.checkpoint_id, r.projection,
+    r.error_type, r.error_message, r.error_traceback
+FROM jsonb_populate_recordset(NULL::{{schema}}.projection_errors, %(rows)s) AS r
+JOIN {{schema}}.sessions AS s ON s.thread_id = r.thread_id
+ORDER BY r.thread_id, r.id
+ON CONFLICT (thread_id, id) DO NOTHING

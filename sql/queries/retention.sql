@@ -431,6 +431,10 @@ UNION ALL
 SELECT 'feedback', count(*), coalesce(sum(pg_column_size(t)), 0)
 FROM {{schema}}.feedback AS t
 WHERE t.thread_id = %(thread_id)s AND t.workflow_id = ANY(%(ids)s)
+UNION ALL
+SELECT 'projection_errors', count(*), coalesce(sum(pg_column_size(t)), 0)
+FROM {{schema}}.projection_errors AS t
+WHERE t.thread_id = %(thread_id)s AND t.workflow_id = ANY(%(ids)s)
 
 -- delete_workflows --
 -- Deletes these workflows, if still older than the cutoff, with all that belongs to them.
@@ -534,6 +538,10 @@ WHERE t.thread_id = %(thread_id)s AND t.turn IS NULL
 UNION ALL
 SELECT 'feedback', count(*), coalesce(sum(pg_column_size(t)), 0)
 FROM {{schema}}.feedback AS t
+WHERE t.thread_id = %(thread_id)s AND t.workflow_id IS NULL
+UNION ALL
+SELECT 'projection_errors', count(*), coalesce(sum(pg_column_size(t)), 0)
+FROM {{schema}}.projection_errors AS t
 WHERE t.thread_id = %(thread_id)s AND t.workflow_id IS NULL
 
 -- delete_session --

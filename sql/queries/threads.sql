@@ -127,3 +127,10 @@ INSERT INTO {{schema}}.feedback
 SELECT copied.*
 FROM {{schema}}.feedback AS own, jsonb_populate_record(own, %(thread)s) AS copied
 WHERE own.thread_id = %(source)s
+
+-- copy_projection_errors --
+-- Copies a thread's projection errors to another thread.
+INSERT INTO {{schema}}.projection_errors
+SELECT copied.*
+FROM {{schema}}.projection_errors AS own, jsonb_populate_record(own, %(thread)s) AS copied
+WHERE own.thread_id = %(source)s

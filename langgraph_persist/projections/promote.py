@@ -1,0 +1,67 @@
+"""Columns of a workflow that are filled from its state."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias
+
+from langgraph_persist.errors import ConfigurationError
+from langgraph_persist.extract import clean_text, to_json
+from langgraph_persist.journal import Fields, State
+
+Promote: TypeAlias = Mapping[str, str | Sequence[str]]
+"""A column's channel, or the channels that make an object of it."""
+
+COLUMNS = ("settings", "result", "user_input")
+
+
+class Promotion:
+    """Says which channels fill which columns of ``workflows``.
+
+    Raises:
+        ConfigurationError: there is no such column, or it cannot hold this.
+    """
+
+    def __init__(self, promote: Promote) -> None:
+        self._read = {column: _reader(column, source) for column, source in promote.items()}
+
+    def __call__(self, state: State) -> Fields:
+        """The columns that this state has something for."""
+        found = {column: read(state) for column, read in self._read.items()}
+        return {column: value for column, value in found.items() if value is not None}
+
+
+def _reader(column: str, source: str | Sequence[str]) -> Callable[[State], Any]:
+    if column not in COLUMNS:
+        raise ConfigurationError(f"promote fills {', '.join(COLUMNS)} from the state, not {column}")
+    if isinstance(source, str):
+        if column == "settings":
+            return _object([source])
+        return _text(source) if column == "user_input" else _value(source)
+    if column == "user_input":
+        raise ConfigurationError("promote fills user_input from one channel: name it as a string")
+    return _object(source)
+
+
+def _text(channel: str) -> Callable[[State], str | None]:
+    def read(state: State) -> str | None:
+        value = state.get(channel)
+        return None if value is None else clean_text(str(value))
+
+    return read
+
+
+def _value(channel: str) -> Callable[[State], Any]:
+    def read(state: State) -> Any:
+        value = state.get(channel)
+        return None if value is None else to_json(value)
+
+    return read
+
+
+def _object(channels: Sequence[str]) -> Callable[[State], Any]:
+    def read(state: State) -> Any:
+        found = {channel: state[channel] for channel in channels if channel in state}
+        return to_json(found) if found else None
+
+    return read

@@ -1,0 +1,1 @@
+DROP TABLE {{schema}}.projection_errors;

@@ -1,0 +1,507 @@
+"""Rows of a user's own tables, and promoted columns, made of states and committed with them."""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import operator
+import uuid
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Annotated, Any, TypedDict
+
+import psycopg
+import pytest
+from langgraph.graph import END, START, StateGraph
+from langgraph.types import Command, RetryPolicy, interrupt
+from psycopg.rows import dict_row
+from sqlalchemy import ARRAY, DateTime, Enum, MetaData, Numeric, Text, func
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from langgraph_persist import Persist
+from langgraph_persist.errors import ConfigurationError, DurabilityError, ProjectionFailed
+from langgraph_persist.journal import journal as journal_module
+from langgraph_persist.journal.write import write_group
+from langgraph_persist.projections import ProjectionContext
+
+Rows = Callable[[str], list[dict[str, Any]]]
+
+
+class Base(DeclarativeBase):
+    metadata = MetaData(schema="shop")
+
+
+class Stage(enum.Enum):
+    OPEN = "open"
+    PAID = "paid"
+
+
+class Order(Base):
+    __tablename__ = "orders"
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=uuid.uuid4)
+    number: Mapped[str] = mapped_column(unique=True)
+    stage: Mapped[Stage] = mapped_column(Enum(Stage, native_enum=False), default=Stage.OPEN)
+    lines: Mapped[list[Any]] = mapped_column(JSONB, server_default="[]")
+    tags: Mapped[list[str] | None] = mapped_column(ARRAY(Text))
+    total: Mapped[Decimal | None] = mapped_column(Numeric)
+    edited: Mapped[int] = mapped_column(default=0, onupdate=lambda: 1)
+    seen_at: Mapped[datetime] = mapped_column(
+        DateTime(timezone=True), default=func.now(), onupdate=func.clock_timestamp()
+    )
+
+
+class Step(Base):
+    """Appended to, so that whatever is written twice shows."""
+
+    __tablename__ = "steps"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    thread_id: Mapped[str]
+    checkpoint_id: Mapped[str]
+    source: Mapped[str]
+    before: Mapped[int | None]
+    after: Mapped[int | None]
+
+
+class Buying(TypedDict, total=False):
+    wish: str
+    budget: int
+    cart: Annotated[list[str], operator.add]
+    count: int
+    receipt: dict[str, Any]
+
+
+def shopping(pick: Any = None, ask: Any = None) -> StateGraph[Any, Any, Any, Any]:
+    """Picks, asks a human, pays."""
+
+    def pick_one(state: Buying) -> Buying:
+        return {"cart": [state["wish"]], "count": state.get("count", 0) + 1}
+
+    def confirm(state: Buying) -> Buying:
+        return {"wish": interrupt("Buy it?")}
+
+    def pay(state: Buying) -> Buying:
+        return {"count": state["count"] + 1, "receipt": {"paid": state["cart"]}}
+
+    builder = StateGraph(Buying)
+    builder.add_node("pick", pick or pick_one, retry_policy=RetryPolicy(initial_interval=0.001))
+    builder.add_node("confirm", ask or confirm)
+    builder.add_node("pay", pay)
+    for before, after in [(START, "pick"), ("pick", "confirm"), ("confirm", "pay"), ("pay", END)]:
+        builder.add_edge(before, after)
+    return builder
+
+
+@pytest.fixture
+def shop(migrated: str) -> Iterator[str]:
+    """The database's URL, with tables of a user's in it."""
+    with Persist(migrated) as persist, persist.engine.begin() as conn:
+        conn.exec_driver_sql("CREATE SCHEMA shop")
+        Base.metadata.create_all(conn)
+    yield migrated
+    with psycopg.connect(migrated) as conn:
+        conn.execute("DROP SCHEMA shop CASCADE")
+
+
+@pytest.fixture
+def rows(shop: str) -> Rows:
+    def query(sql: str) -> list[dict[str, Any]]:
+        with psycopg.connect(shop, row_factory=dict_row) as conn:
+            conn.execute("SET search_path = langgraph_persist, shop, public")
+            return conn.execute(sql.encode()).fetchall()
+
+    return query
+
+
+def buy(persist: Persist, value: Any = None, thread: str = "t", **builder: Any) -> Any:
+    graph = persist.attach(shopping(**builder).compile(checkpointer=persist.checkpointer))
+    given = {"wish": "tea", "budget": 5} if value is None else value
+    return graph.invoke(given, persist.config(thread, user="alice"))
+
+
+def note_steps(persist: Persist, **options: Any) -> None:
+    """A projection that adds a row for every checkpoint."""
+
+    @persist.project(Step, **options)
+    def steps(old: Any, new: Any, context: ProjectionContext) -> Step:
+        return Step(
+            thread_id=context.thread_id,
+            checkpoint_id=context.checkpoint_id,
+            source=context.source,
+            before=old.get("count"),
+            after=new.get("count"),
+        )
+
+
+ONCE_EACH = (
+    "SELECT c.checkpoint_id, count(s.id) FROM checkpoints c LEFT JOIN steps s"
+    " USING (thread_id, checkpoint_id) WHERE c.checkpoint_ns = ''"
+    " GROUP BY 1 HAVING count(s.id) <> 1"
+)
+TOO_MANY = (
+    "SELECT s.* FROM steps s LEFT JOIN checkpoints c USING (thread_id, checkpoint_id)"
+    " WHERE c.checkpoint_id IS NULL"
+)
+
+
+# --- promoted columns ---
+
+
+def test_promoted_channels_fill_columns_of_the_workflow(shop: str, rows: Rows) -> None:
+    promote = {"settings": ["budget", "wish"], "result": "receipt", "user_input": "wish"}
+    with Persist(shop, promote=promote) as persist:
+        buy(persist)
+        (asked,) = rows("SELECT status, settings, result, user_input FROM workflows")
+        assert asked["settings"] == {"budget": 5, "wish": "tea"}
+        assert asked["user_input"] == "tea"
+        buy(persist, Command(resume="cake"))
+        (done,) = rows("SELECT status, settings, result, user_input FROM workflows")
+        assert done == {
+            "status": "completed",
+            "settings": {"budget": 5, "wish": "cake"},
+            "result": {"paid": ["tea"]},
+            "user_input": "cake",
+        }
+
+
+def test_what_is_promoted_outlives_a_run_that_saves_nothing(shop: str, rows: Rows) -> None:
+    def ask_twice(state: Buying) -> Buying:
+        interrupt("Sure?")
+        return {"wish": interrupt("Really?")}
+
+    values: list[Any] = [None, Command(resume=True)]
+    for value in values:
+        with Persist(shop, promote={"result": "cart"}) as persist:
+            buy(persist, value, ask=ask_twice)
+            assert rows("SELECT status, result FROM workflows") == [
+                {"status": "interrupted", "result": ["tea"]}
+            ]
+
+
+def test_a_graph_without_the_channel_keeps_its_whole_output(shop: str, rows: Rows) -> None:
+    with Persist(shop, promote={"result": "elsewhere", "settings": ["nowhere"]}) as persist:
+        buy(persist)
+        (workflow,) = rows("SELECT settings, result FROM workflows")
+    assert workflow["settings"] is None
+    assert workflow["result"]["cart"] == ["tea"]
+
+
+@pytest.mark.parametrize(
+    ("promote", "told"),
+    [({"status": "x"}, "not status"), ({"user_input": ["a", "b"]}, "from one channel")],
+)
+def test_what_cannot_be_promoted_is_refused(promote: Any, told: str) -> None:
+    with pytest.raises(ConfigurationError, match=told):
+        Persist("postgresql://nowhere", promote=promote)
+
+
+# --- rows ---
+
+
+def test_rows_are_upserted_in_the_transaction_of_their_checkpoint(shop: str, rows: Rows) -> None:
+    with Persist(shop) as persist:
+
+        @persist.project(Order, keys="number")
+        def orders(old: Any, new: Any, context: ProjectionContext) -> Any:
+            if new.get("cart") and new != old:
+                stage = Stage.PAID if "receipt" in new else Stage.OPEN
+                lines = [{"what": item, "\x00": None} for item in new["cart"]]
+                number = f"{context.user}-{context.thread_id}"
+                yield {"number": number, "stage": stage, "lines": lines, "tags": ["new"]}
+
+        buy(persist)
+        (opened,) = rows("SELECT * FROM orders")
+        assert (opened["number"], opened["stage"], opened["edited"]) == ("alice-t", "OPEN", 0)
+        assert opened["lines"] == [{"what": "tea", "\ufffd": None}]
+        buy(persist, Command(resume="cake"))
+    (paid,) = rows("SELECT * FROM orders")
+    assert (paid["id"], paid["stage"], paid["edited"]) == (opened["id"], "PAID", 1)
+    assert paid["seen_at"] > opened["seen_at"]
+    together = (
+        "SELECT max(c.xmin::text) = max(o.xmin::text) AS same FROM orders o, checkpoints c"
+        " WHERE c.checkpoint_id = (SELECT max(checkpoint_id) FROM checkpoints)"
+    )
+    assert rows(together) == [{"same": True}]
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_each_checkpoint_is_projected_once_over_retries_and_resumes(
+    shop: str, rows: Rows, asynchronous: bool
+) -> None:
+    tries = []
+
+    def pick(state: Buying) -> Buying:
+        tries.append(1)
+        if len(tries) == 1:
+            raise ConnectionError("try again")
+        return {"cart": ["tea"], "count": 1}
+
+    def run(persist: Persist, value: Any) -> Any:
+        graph = persist.attach(shopping(pick).compile(checkpointer=persist.checkpointer))
+        if asynchronous:
+            return asyncio.run(graph.ainvoke(value, persist.config("t")))
+        return graph.invoke(value, persist.config("t"))
+
+    values: list[Any] = [{"wish": "tea"}, Command(resume="cake")]
+    for value in values:
+        with Persist(shop) as persist:
+            note_steps(persist)
+            run(persist, value)
+    assert len(tries) == 2
+    assert rows(ONCE_EACH) == rows(TOO_MANY) == []
+    steps = rows("SELECT source, before, after FROM steps ORDER BY checkpoint_id")
+    assert [tuple(step.values()) for step in steps] == [
+        ("input", None, None),
+        ("loop", None, None),
+        ("loop", None, 1),
+        ("loop", 1, 1),
+        ("loop", 1, 2),
+    ]
+
+
+def test_a_commit_whose_answer_was_lost_is_not_repeated(
+    shop: str, rows: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = write_group
+    lost: list[Any] = []
+
+    def losing(conn: Any, group: Any, *args: Any) -> None:
+        projects = bool(group.projected)
+        write(conn, group, *args)
+        if projects and len(lost) < 3:
+            lost.append(group)
+            raise psycopg.OperationalError("the answer was lost")
+
+    monkeypatch.setattr(journal_module, "write_group", losing)
+    with Persist(shop) as persist:
+        note_steps(persist)
+        buy(persist)
+    assert len(lost) == 3
+    assert rows(ONCE_EACH) == []
+    assert len(rows("SELECT * FROM steps")) == 3
+
+
+def test_states_edited_by_hand_are_projected(shop: str, rows: Rows) -> None:
+    with Persist(shop) as persist:
+        note_steps(persist)
+        buy(persist)
+        graph = shopping().compile(checkpointer=persist.checkpointer)
+        graph.update_state(persist.config("t"), {"count": 7})
+        asyncio.run(graph.aupdate_state(persist.config("t"), {"count": 8}))
+    edits = rows("SELECT before, after FROM steps WHERE source = 'update' ORDER BY checkpoint_id")
+    assert [tuple(edit.values()) for edit in edits] == [(1, 7), (7, 8)]
+    assert rows(ONCE_EACH) == []
+
+
+def test_a_fork_starts_from_the_state_it_forks(shop: str, rows: Rows) -> None:
+    with Persist(shop) as persist:
+        note_steps(persist)
+        buy(persist)
+        buy(persist, Command(resume="cake"))
+        graph = persist.attach(shopping().compile(checkpointer=persist.checkpointer))
+        past = [s for s in graph.get_state_history(persist.config("t")) if s.next == ("pay",)]
+        graph.invoke(None, past[0].config)
+    last = rows("SELECT before, after FROM steps ORDER BY id DESC LIMIT 1")
+    assert last == [{"before": 1, "after": 2}]
+    assert rows(ONCE_EACH) == []
+
+
+def test_subgraphs_are_projected_where_wanted(shop: str, rows: Rows) -> None:
+    inner = StateGraph(Buying)
+    inner.add_node("add", lambda state: {"count": 5})
+    inner.add_edge(START, "add")
+    builder = StateGraph(Buying)
+    builder.add_node("inner", inner.compile())
+    builder.add_edge(START, "inner")
+    for thread, subgraphs in (("deep", True), ("flat", False)):
+        with Persist(shop) as persist:
+            note_steps(persist, subgraphs=subgraphs)
+            graph = persist.attach(builder.compile(checkpointer=persist.checkpointer))
+            graph.invoke({"wish": "tea"}, persist.config(thread))
+    found = rows(
+        "SELECT s.thread_id, c.checkpoint_ns <> '' AS below, count(*) FROM steps s"
+        " JOIN checkpoints c USING (thread_id, checkpoint_id) GROUP BY 1, 2 ORDER BY 1, 2"
+    )
+    assert [tuple(row.values()) for row in found] == [
+        ("deep", False, 3),
+        ("deep", True, 3),
+        ("flat", False, 3),
+    ]
+
+
+def test_a_table_may_be_named(shop: str, rows: Rows) -> None:
+    targets: list[Any] = ["shop.orders", Order.__table__, Order]
+    for number, target in enumerate(targets):
+        with Persist(shop) as persist:
+
+            @persist.project(target, keys=["number"])
+            def orders(old: Any, new: Any, context: ProjectionContext) -> Any:
+                total = Decimal("1.50") * new.get("count", 0)
+                return {"id": uuid.UUID(int=1), "number": "n", "total": total} | FILLED
+
+            buy(persist, thread=f"t{number}")
+    assert rows("SELECT number, total FROM orders") == [{"number": "n", "total": Decimal("1.50")}]
+
+
+FILLED = {"stage": "OPEN", "edited": 0, "seen_at": datetime(2026, 1, 2, tzinfo=UTC)}
+
+
+def test_without_a_value_for_the_key_rows_are_added(shop: str, rows: Rows) -> None:
+    with Persist(shop) as persist:
+
+        @persist.project("shop.steps")
+        def steps(old: Any, new: Any, context: ProjectionContext) -> Any:
+            row = {"thread_id": "x", "checkpoint_id": "y", "source": context.source}
+            return [row, row] if context.step == 1 else None
+
+        buy(persist)
+    assert len(rows("SELECT * FROM steps")) == 2
+
+
+# --- failures ---
+
+
+def broken(persist: Persist, **options: Any) -> list[Any]:
+    """A projection that raises while there is something in the returned list."""
+    faults: list[Any] = ["out of paper"]
+
+    @persist.project(Step, **options)
+    def invoices(old: Any, new: Any, context: ProjectionContext) -> Any:
+        if faults and new.get("count") == 1:
+            raise RuntimeError(faults[0])
+        return None
+
+    return faults
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_a_failing_projection_fails_the_step(shop: str, rows: Rows, asynchronous: bool) -> None:
+    with Persist(shop) as persist:
+        faults = broken(persist)
+        note_steps(persist)
+        graph = persist.attach(shopping().compile(checkpointer=persist.checkpointer))
+        config = persist.config("t")
+
+        def run(value: Any) -> Any:
+            if asynchronous:
+                return asyncio.run(graph.ainvoke(value, config))
+            return graph.invoke(value, config)
+
+        with pytest.raises(ProjectionFailed, match=r"'invoices' failed.*out of paper"):
+            run({"wish": "tea"})
+        (workflow,) = rows("SELECT status, error_type FROM workflows")
+        assert workflow["status"] == "failed"
+        assert workflow["error_type"].endswith("ProjectionFailed")
+        assert [task.name for task in graph.get_state(config).tasks] == ["pick"]
+        assert rows(ONCE_EACH) == rows(TOO_MANY) == []
+
+        faults.clear()
+        run(None)
+        assert graph.get_state(config).next == ("confirm",)
+    assert rows(ONCE_EACH) == rows(TOO_MANY) == []
+
+
+def test_a_failing_projection_is_recorded_if_so_chosen(shop: str, rows: Rows) -> None:
+    with Persist(shop) as persist:
+        broken(persist, on_error="record")
+        note_steps(persist)
+        buy(persist)
+    (error,) = rows(
+        "SELECT e.*, c.metadata -> 'step' AS step FROM projection_errors e"
+        " JOIN checkpoints c USING (thread_id, checkpoint_ns, checkpoint_id)"
+        " JOIN workflows w ON w.id = e.workflow_id"
+    )
+    assert (error["projection"], error["step"], error["error_type"]) == (
+        "invoices",
+        1,
+        "RuntimeError",
+    )
+    assert error["error_message"] == "out of paper"
+    assert "raise RuntimeError" in error["error_traceback"]
+    assert rows(ONCE_EACH) == []
+
+
+def refused(persist: Persist, **options: Any) -> None:
+    """A projection of which the database refuses one row of two."""
+
+    @persist.project(Order, **options)
+    def orders(old: Any, new: Any, context: ProjectionContext) -> Any:
+        if context.step == 1:
+            yield {"number": "good"}
+            yield {"number": None}
+
+
+def test_a_refused_row_fails_the_run(shop: str, rows: Rows) -> None:
+    with Persist(shop) as persist:
+        refused(persist)
+        with pytest.raises(DurabilityError, match='null value in column "number"'):
+            buy(persist)
+    assert rows("SELECT * FROM orders") == []
+
+
+def test_a_refused_row_is_recorded_if_so_chosen(shop: str, rows: Rows) -> None:
+    with Persist(shop) as persist:
+        refused(persist, on_error="record")
+        note_steps(persist)
+        buy(persist)
+        buy(persist, thread="other")
+    assert rows("SELECT number FROM orders") == [{"number": "good"}]
+    errors = rows("SELECT thread_id, projection, error_type, error_message FROM projection_errors")
+    assert sorted(error["thread_id"] for error in errors) == ["other", "t"]
+    assert {error["projection"] for error in errors} == {"orders"}
+    assert "not-null" in errors[0]["error_message"] or "null value" in errors[0]["error_message"]
+    assert errors[0]["error_type"] == "psycopg.errors.NotNullViolation"
+    assert rows(ONCE_EACH) == []
+
+
+@pytest.mark.parametrize(
+    ("row", "told"),
+    [
+        ({"number": "n", "colour": "red"}, "no column 'colour'; it has: id, number"),
+        ({"tags": []}, "lacks its key: number"),
+        (Step(source="x"), "not a Step"),
+        ("a text", "not a str"),
+    ],
+)
+def test_what_is_no_row_is_told(shop: str, row: Any, told: str) -> None:
+    with Persist(shop) as persist:
+        persist.project(Order, keys="number")(lambda old, new, context: row)
+        with pytest.raises(ProjectionFailed, match=told):
+            buy(persist)
+
+
+def test_what_is_no_projection_is_told(shop: str) -> None:
+    async def coroutine(old: Any, new: Any, context: ProjectionContext) -> None: ...
+
+    with Persist(shop) as persist:
+        with pytest.raises(ConfigurationError, match="no coroutine function"):
+            persist.project(Order)(coroutine)
+        with pytest.raises(ConfigurationError, match="no column 'colour'"):
+            persist.project(Order, keys="colour")(lambda old, new, context: None)
+        with pytest.raises(ConfigurationError, match="'fail' or 'record', not 'ignore'"):
+            persist.project(Order, on_error="ignore")  # type: ignore[arg-type]
+        with pytest.raises(ConfigurationError, match="a table's name, Table or model"):
+            persist.project(int)(lambda old, new, context: None)
+        persist.project("shop.nothing")(lambda old, new, context: {"a": 1})
+        with pytest.raises(ProjectionFailed, match=r"no table 'shop\.nothing'"):
+            buy(persist)
+
+
+def test_a_slow_projection_does_not_block_the_event_loop(shop: str, rows: Rows) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        with Persist(shop) as persist:
+
+            @persist.project(Step)
+            def ask_the_loop(old: Any, new: Any, context: ProjectionContext) -> None:
+                # Answered only if the loop is free meanwhile.
+                asyncio.run_coroutine_threadsafe(asyncio.sleep(0), loop).result(10)
+
+            graph = persist.attach(shopping().compile(checkpointer=persist.checkpointer))
+            await graph.ainvoke({"wish": "tea"}, persist.config("t"))
+
+    asyncio.run(main())
+    assert len(rows("SELECT * FROM checkpoints")) == 3
