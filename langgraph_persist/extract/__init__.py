@@ -22,7 +22,7 @@ from langgraph_persist.extract.nodes import NodeIdentity, node_identity
 from langgraph_persist.extract.runs import is_resume, root_input, root_output
 from langgraph_persist.extract.schemas import bound_tools
 from langgraph_persist.extract.state import state_entry
-from langgraph_persist.extract.text import clean_text
+from langgraph_persist.extract.text import clean_text, qualified_name
 from langgraph_persist.extract.tools import (
     refused_calls,
     retriever_end,
@@ -48,6 +48,7 @@ __all__ = [
     "message_list",
     "message_row",
     "node_identity",
+    "qualified_name",
     "refused_calls",
     "retriever_end",
     "retriever_start",

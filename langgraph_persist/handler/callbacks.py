@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
+from asyncio import CancelledError
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
+from weakref import WeakMethod
 
 from langchain_core.messages import BaseMessage
 from langchain_core.outputs import LLMResult
 from langgraph.callbacks import GraphCallbackHandler, GraphInterruptEvent
-from langgraph.errors import GraphBubbleUp, GraphInterrupt, ParentCommand
 
 from langgraph_persist.database.connection import Target
 from langgraph_persist.errors import JournalClosed
@@ -28,12 +28,20 @@ from langgraph_persist.extract import (
     to_json,
 )
 from langgraph_persist.handler import ids
+from langgraph_persist.handler.abandoned import Abandoned
 from langgraph_persist.handler.calls import GraphCall, graph_call, is_state_edit, teller
 from langgraph_persist.handler.ending import awaits_commit
 from langgraph_persist.handler.generations import Generations
 from langgraph_persist.handler.guard import Failures, guarded
-from langgraph_persist.handler.recording import Recording, Status
-from langgraph_persist.handler.spans import Kind, Root, RunKind, Span, spans_of
+from langgraph_persist.handler.outcome import (
+    Status,
+    blame_retry,
+    blame_timeout,
+    node_outcome,
+    outcome,
+)
+from langgraph_persist.handler.recording import Recording
+from langgraph_persist.handler.spans import Kind, Root, RunKind, Span, current_task, spans_of
 from langgraph_persist.handler.tools import Tools
 from langgraph_persist.journal import Fields, Graph, Journal, OpenNode, Run, release, share
 from langgraph_persist.usage import Costs, Price, Prices
@@ -88,6 +96,8 @@ class PersistCallbackHandler(GraphCallbackHandler):
         costs = Costs(own_prices, self.failures.add)
         self._generations = Generations(self._recording, self._tools, costs)
         self._spans = spans_of(journal)
+        self._abandoned = Abandoned()
+        journal.sweepers.append(WeakMethod(self._sweep))
 
     def setup(self) -> None:
         """Create or upgrade all tables; does nothing where they are up to date."""
@@ -154,10 +164,11 @@ class PersistCallbackHandler(GraphCallbackHandler):
         """A root run, a node or a step has failed, was cancelled or asks for a human."""
         if (span := self._spans.pop(run_id)) is None:
             return None
-        if (failure := _failure(error))["status"] == "cancelled":
+        if outcome(error)["status"] == "cancelled":
             self._spans.ignore(run_id)
         if span.kind == "node":
-            self._close_node(span, failure)
+            blame_timeout(span.root.run, span.node, error)
+            self._close_node(span, node_outcome(error, span.cancelled))
         return self._fail_root(span, error)
 
     # --- generations ---
@@ -224,7 +235,7 @@ class PersistCallbackHandler(GraphCallbackHandler):
         """A model call has failed; what it streamed before is kept."""
         if (span := self._spans.pop(run_id)) is None:
             return None
-        self._generations.fail(span, _failure(error), kwargs.get("response"))
+        self._generations.fail(span, outcome(error), kwargs.get("response"))
         return self._fail_root(span, error)
 
     # --- tools ---
@@ -266,7 +277,7 @@ class PersistCallbackHandler(GraphCallbackHandler):
         """A tool has failed, or asks for a human."""
         if (span := self._spans.pop(run_id)) is None:
             return None
-        self._tools.fail(span, _failure(error))
+        self._tools.fail(span, outcome(error))
         return self._fail_root(span, error)
 
     # --- retrievers ---
@@ -318,6 +329,29 @@ class PersistCallbackHandler(GraphCallbackHandler):
             span.root.interrupted = True
 
     # --- spans ---
+
+    def _sweep(self) -> None:
+        """Close the calls that were cancelled, which nobody told."""
+        for span in self._abandoned.take():
+            if self._spans.get(span.id) is span:
+                self._cancel(span)
+
+    @guarded
+    def _cancel(self, span: Span) -> None:
+        self._spans.pop(span.id)
+        self._close_cancelled(span)
+        self._finish(span, "cancelled", None, None)
+
+    @guarded
+    def _close_cancelled(self, span: Span) -> None:
+        """Record the end of a call that has none."""
+        span.clock.stop()
+        if span.kind == "generation":
+            self._generations.fail(span, {"status": "cancelled"}, None)
+        elif span.kind == "tool":
+            self._tools.fail(span, {"status": "cancelled"})
+        elif span.kind == "retriever":
+            self._close_retrieval(span, error_fields(CancelledError()))
 
     def _open_root(
         self,
@@ -373,9 +407,11 @@ class PersistCallbackHandler(GraphCallbackHandler):
             span = self._open_root(run_id, _name(serialized), inputs, None, metadata, kind)
         else:
             span = Span(run_id, kind, parent.root, parent, parent.node)
-            self._spans.add(span)
+            if not self._spans.add(span):
+                return None
         span.fields = self._recording.identity(span)
         span.fields["node_id"] = span.node.fields["id"] if span.node else None
+        self._abandoned.watch(span)
         return span
 
     def _complete_root(self, span: Span, outputs: Any) -> Future[None] | None:
@@ -383,7 +419,7 @@ class PersistCallbackHandler(GraphCallbackHandler):
         return self._finish(span, status, outputs, None)
 
     def _fail_root(self, span: Span, error: BaseException) -> Future[None] | None:
-        return self._finish(span, _failure(error)["status"], None, error)
+        return self._finish(span, outcome(error)["status"], None, error)
 
     def _finish(
         self, span: Span, status: Status, outputs: Any, error: BaseException | None
@@ -391,7 +427,8 @@ class PersistCallbackHandler(GraphCallbackHandler):
         """The commit to wait for, if this was a root."""
         if not span.ends_root:
             return None
-        self._spans.end(span.root)
+        for below in self._spans.end(span.root):
+            self._close_cancelled(below)
         return self._recording.finish(span.root, status, outputs, error)
 
     def _open_chain(
@@ -437,7 +474,7 @@ class PersistCallbackHandler(GraphCallbackHandler):
         metadata: Mapping[str, Any] | None,
     ) -> None:
         root = parent.root
-        span = Span(run_id, "node", root, parent, None)
+        span = Span(run_id, "node", root, parent, None, task=current_task())
         above = parent.node
         fields = self._recording.identity(span) | identity.fields()
         fields |= {
@@ -449,7 +486,10 @@ class PersistCallbackHandler(GraphCallbackHandler):
             above.fields["node_type"] = "subgraph"
         graph = self._graph(parent, identity.checkpoint_ns, metadata)
         span.node = OpenNode(fields, graph, identity.step or 0, above)
-        self._spans.add(span)
+        if not self._spans.add(span):
+            return
+        if fields["attempt"] > 1 or identity.node_type == "error_handler":
+            blame_retry(root.run, span.node)
         started = fields | {"status": "running", "input_data": to_json(inputs)}
         self._recording.send(root, [("nodes", started)])
 
@@ -460,19 +500,6 @@ class PersistCallbackHandler(GraphCallbackHandler):
     def _close_retrieval(self, span: Span, fields: Fields) -> None:
         latency = {"latency_ms": span.clock.elapsed_ms}
         self._recording.record(span, span.fields | fields | latency)
-
-
-def _failure(error: BaseException) -> Fields:
-    """The status of what ended with this exception, and the error columns if it is a failure."""
-    if isinstance(error, GraphInterrupt):
-        return {"status": "interrupted"}
-    if isinstance(error, ParentCommand):
-        return {"status": "completed", "output_data": to_json(error.args[0])}
-    if isinstance(error, GraphBubbleUp):
-        return {"status": "interrupted"}
-    if isinstance(error, (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt)):
-        return {"status": "cancelled"}
-    return {"status": "failed", **error_fields(error)}
 
 
 def _run_kind(inputs: Any, metadata: Mapping[str, Any]) -> RunKind:

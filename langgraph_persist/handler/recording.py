@@ -7,18 +7,17 @@ import socket
 from collections.abc import Sequence
 from concurrent.futures import Future
 from datetime import timedelta
-from typing import Any, Literal
+from typing import Any
 from uuid import UUID
 
 from langchain_core.utils.uuid import uuid7
 
 from langgraph_persist.extract import error_fields, root_output
 from langgraph_persist.handler.guard import Failures
+from langgraph_persist.handler.outcome import Status, blame_timeout
 from langgraph_persist.handler.spans import Root, Span
 from langgraph_persist.journal import Fields, Journal, Rows, Run, Unit, current_run
 from langgraph_persist.usage import total
-
-Status = Literal["completed", "failed", "interrupted", "cancelled"]
 
 _TABLES = {
     "generation": "generations",
@@ -171,7 +170,9 @@ class Recording:
         if status == "interrupted" and run.workflow_id is not None:
             self.journal.runs.interrupted(run.thread_id, run.workflow_id)
         try:
-            rows = self._close_open_spans(root) + run.release_all()
+            rows = self._close_open_nodes(root) + run.release_all()
+            if error is not None:
+                blame_timeout(run, None, error)
             rows += [("nodes", node.fields | run.origin(node)) for node in run.unplaced]
             rows += self._closing_rows(root, status, outputs, error)
             return self._commit(run, rows)
@@ -186,19 +187,22 @@ class Recording:
         own = self.journal.commit(Unit(run.thread_id, rows))
         return own if not others else _together(others, own)
 
-    def _close_open_spans(self, root: Root) -> Rows:
-        """Rows for what never told its end: the end of its run cancelled it."""
-        closing = {"status": "cancelled", "completed_at": root.clock.now}
+    def _close_open_nodes(self, root: Root) -> Rows:
+        """Rows for the nodes that never told their end: the end of their run cancelled them."""
         rows: Rows = []
         spans = list(root.spans.values())
         root.spans.clear()
         for span in spans:
-            if span.kind == "node" and span.node is not None and not span.node.ended:
-                span.node.ended = True
-                span.node.fields.update(closing, duration_ms=span.clock.elapsed_ms)
-                rows += span.node.collect({})
-            elif span.kind in ("generation", "tool"):
-                rows.append((_TABLES[span.kind], span.fields | closing))
+            if span.kind != "node" or span.node is None or span.node.ended:
+                continue
+            span.node.ended = True
+            span.node.fields |= {
+                "status": "cancelled",
+                "completed_at": span.clock.now,
+                "duration_ms": span.clock.elapsed_ms,
+            }
+            root.run.unplaced.append(span.node)
+            rows += span.node.collect({})
         return rows
 
     def _closing_rows(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 import weakref
@@ -33,8 +34,9 @@ class Clock:
         self._ended: float | None = None
 
     def stop(self) -> None:
-        """Let the time stand still: what comes after is our own work."""
-        self._ended = time.perf_counter()
+        """Let the time stand still, if it does not yet: what comes after is our own work."""
+        if self._ended is None:
+            self._ended = time.perf_counter()
 
     @property
     def now(self) -> datetime:
@@ -63,6 +65,7 @@ class Root:
     spans: dict[UUID, Span] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
     started: bool = False
+    ended: bool = False
     interrupted: bool = False
     nodes: int = 0
     attempts: Counter[str] = field(default_factory=Counter)
@@ -116,6 +119,18 @@ class Span:
     """The call of a graph that this is, as far as it is known."""
     told_by: int = 0
     """Who told of a root, to know a second run with the same id from the same event again."""
+    caller: weakref.ref[Any] | None = None
+    """What is alive as long as the call is."""
+    task: weakref.ref[asyncio.Task[Any]] | None = None
+    """The task that an asynchronous node runs in."""
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether somebody cancelled the task that this runs in."""
+        if self.task is None:
+            return False
+        task = self.task()
+        return task is None or task.cancelling() > 0
 
     @property
     def graph(self) -> Span | None:
@@ -162,27 +177,35 @@ class Spans:
         """The span under way that has this id."""
         return self._open.get(run_id) if run_id is not None else None
 
-    def add(self, span: Span) -> None:
-        """A span has started."""
+    def add(self, span: Span) -> bool:
+        """A span has started; False if its root has just ended, so that nobody would close it."""
         self._open[span.id] = span
         span.root.spans[span.id] = span
+        if span.root.ended:
+            self._open.pop(span.id, None)
+            self.ignore(span.id)
+        return not span.root.ended
 
     def pop(self, run_id: UUID) -> Span | None:
         """A span has ended; None if it was not known, or its end was told before."""
         span = self._open.pop(run_id, None)
         if span is not None:
+            span.caller = None
             span.clock.stop()
             span.root.spans.pop(run_id, None)
             if span.ends_root or run_id.version != _GENERATED:
                 _remember(self._ended, run_id)
         return span
 
-    def end(self, root: Root) -> None:
-        """A root has ended: what is still open below it goes on unrecorded."""
+    def end(self, root: Root) -> list[Span]:
+        """A root has ended; what is still open below it, which goes on unrecorded."""
         ids.forget(root.run.id)
-        for run_id in list(root.spans):
-            self._open.pop(run_id, None)
-            self.ignore(run_id)
+        root.ended = True
+        still_open = list(root.spans.values())
+        for span in still_open:
+            self._open.pop(span.id, None)
+            self.ignore(span.id)
+        return still_open
 
     def ignore(self, run_id: UUID) -> None:
         """Record nothing of what this run starts."""
@@ -203,3 +226,12 @@ def spans_of(journal: Journal) -> Spans:
     """The table that all handlers of a journal share, so that none records what another does."""
     with _tables_lock:
         return _tables.setdefault(journal, Spans())
+
+
+def current_task() -> weakref.ref[asyncio.Task[Any]] | None:
+    """The asyncio task that runs this, if any."""
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:
+        return None
+    return weakref.ref(task) if task is not None else None

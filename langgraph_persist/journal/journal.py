@@ -17,9 +17,11 @@ import threading
 import time
 import weakref
 from collections import Counter
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from typing import Any
+from weakref import WeakMethod
 
 import psycopg
 from psycopg import Connection
@@ -74,6 +76,8 @@ class Journal:
         self.committed_units = 0
         self.committed_groups = 0
         self.failed_units = 0
+        self.sweepers: list[WeakMethod[Callable[[], None]]] = []
+        """Called before all is to be committed, for ends that nobody has told yet."""
         self._max_rows, self._max_bytes, self._linger = max_rows, max_bytes, linger
         self.closed = False
         self.users = 0
@@ -134,7 +138,7 @@ class Journal:
         unit.measure()
         with self._lock:
             self._refuse(unit)
-            while self.full and not self.closed:
+            while self.full and not (self.closed or self.in_writer):
                 self._wake.notify()
                 self._room.wait(1.0)
             self._refuse(unit)
@@ -179,8 +183,17 @@ class Journal:
         """Whether this thread is writing now, and so must not wait for itself."""
         return self._writer == threading.get_ident()
 
+    def sweep(self) -> None:
+        """Let the handlers queue the ends of what was abandoned."""
+        for found in list(self.sweepers):
+            if (sweeper := found()) is not None:
+                sweeper()
+            else:
+                self.sweepers.remove(found)
+
     def drain(self) -> None:
         """Wait until all that is queued was tried; whose it is will be told of a failure."""
+        self.sweep()
         with self._lock:
             threads = sorted(self._pending)
         for receipt in [self.commit(Unit(thread_id)) for thread_id in threads]:
@@ -194,6 +207,7 @@ class Journal:
             DurabilityError: something could not be committed.
             TimeoutError: it took longer than ``timeout`` seconds.
         """
+        self.sweep()
         with self._lock:
             threads = set(self._pending) | set(self._failed)
         for future in [self.commit(Unit(thread_id)) for thread_id in sorted(threads)]:

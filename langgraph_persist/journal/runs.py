@@ -122,6 +122,13 @@ class Run:
         self._lock = threading.Lock()
         self._saved: dict[Graph, dict[int, str]] = {}
         self._held: list[OpenNode] = []
+        self._written: set[str] = set()
+        """The tasks whose writes were put, but not yet the checkpoint that takes them up."""
+
+    def wrote(self, task_id: str) -> None:
+        """What this task wrote is put: a resume will find it, if no checkpoint comes."""
+        with self._lock:
+            self._written.add(task_id)
 
     def saves(self, graph: Graph, step: int | None = None, checkpoint_id: str = "") -> None:
         """The saver serves this graph, and loaded or saved this step's checkpoint of it."""
@@ -172,6 +179,7 @@ class Run:
         with self._lock:
             ready = [n for n in self._held if n.graph == graph and n.step <= step]
             self._held = [n for n in self._held if n not in ready]
+            self._written -= {n.fields["task_id"] for n in ready}
             below = self._take_below(ready)
         rows = [row for node in ready for row in node.collect(result)]
         return rows + [row for node in below for row in node.collect(_place(result))]
@@ -182,6 +190,12 @@ class Run:
             held, self._held = self._held, []
         rows: Rows = []
         for node in held:
+            if node.fields["task_id"] not in self._written:
+                # It ended too late: LangGraph had given up on it, and a resume runs it again.
+                node.fields["status"] = "cancelled"
+                self.unplaced.append(node)
+                rows += node.collect({})
+                continue
             # What it wrote is pending on the checkpoint that it ran from, until a resume.
             origin = self.origin(node)
             rows += node.collect(origin | {"checkpoint_id": origin["input_checkpoint_id"]})

@@ -201,7 +201,7 @@ class Group:
             if (earlier := folded.get(key)) is None:
                 folded[key] = fields
             else:
-                folded[key] = earlier | {k: v for k, v in fields.items() if v is not None}
+                folded[key] = _fold(earlier, fields)
 
     def _add(self, unit: Unit) -> None:
         self.add_rows(unit.rows)
@@ -216,3 +216,11 @@ class Group:
                 self.upserts[(*write[:4], write.idx)] = write
             else:
                 self.inserts.setdefault((*write[:4], write.idx), write)
+
+
+def _fold(earlier: Fields, later: Fields) -> Fields:
+    """Two rows of a key as one. What has ended does not run any more, whoever tells it late."""
+    told = {k: v for k, v in later.items() if v is not None}
+    if told.get("status") == "running" and earlier.get("completed_at") is not None:
+        del told["status"]
+    return earlier | told

@@ -318,6 +318,9 @@ class PersistSaver(PostgresSaver):
             )
             for index, (channel, value) in enumerate(writes)
         ]
+        run, _ = self.journal.runs.find(config, thread_id)
+        if run is not None:
+            run.wrote(task_id)
         replace = all(channel in WRITES_IDX_MAP for channel, _ in writes)
         return Unit(thread_id, writes=rows, replace_writes=replace)
 

@@ -99,9 +99,9 @@ ON CONFLICT (thread_id, id) DO UPDATE SET
     instance_id = coalesce(excluded.instance_id, t.instance_id),
     heartbeat_at = coalesce(excluded.heartbeat_at, t.heartbeat_at),
     checkpoint_id = coalesce(excluded.checkpoint_id, t.checkpoint_id),
-    error_type = coalesce(excluded.error_type, t.error_type),
-    error_message = coalesce(excluded.error_message, t.error_message),
-    error_traceback = coalesce(excluded.error_traceback, t.error_traceback),
+    error_type = excluded.error_type,
+    error_message = excluded.error_message,
+    error_traceback = excluded.error_traceback,
     updated_at = excluded.updated_at
 
 -- messages --

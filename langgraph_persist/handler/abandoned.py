@@ -1,0 +1,51 @@
+"""Calls that never tell their end: LangChain says nothing of a cancelled model or tool call.
+
+The callback manager that announced a call lives as long as the call does. When it is gone and the
+call was not ended, nobody will end it.
+"""
+
+from __future__ import annotations
+
+import sys
+import weakref
+from collections import deque
+from types import FrameType
+
+from langchain_core.callbacks import manager
+
+from langgraph_persist.handler.spans import Span
+
+_EVENTS = ("on_chat_model_start", "on_llm_start", "on_tool_start", "on_retriever_start")
+_DEPTH = 12
+
+
+class Abandoned:
+    """The calls whose caller is gone. They are only noted here: the garbage collector may find
+    out at any moment, also while a lock is held.
+    """
+
+    def __init__(self) -> None:
+        self._spans: deque[Span] = deque()
+
+    def watch(self, span: Span) -> None:
+        """Note the call when its caller is gone; asked for while the call is announced."""
+        frame: FrameType | None = sys._getframe(1)
+        for _ in range(_DEPTH):
+            if frame is None:
+                return
+            if frame.f_code.co_name in _EVENTS and frame.f_code.co_filename == manager.__file__:
+                caller = frame.f_locals["self"]
+                span.caller = weakref.ref(caller, lambda _: self._note(span))
+                return
+            frame = frame.f_back
+
+    def _note(self, span: Span) -> None:
+        span.clock.stop()
+        self._spans.append(span)
+
+    def take(self) -> list[Span]:
+        """The calls noted since the last time."""
+        taken = []
+        while self._spans:
+            taken.append(self._spans.popleft())
+        return taken
