@@ -13,6 +13,12 @@ from langgraph_persist.database.queries import Schemas, quote, sql_folder
 
 ENABLED = os.environ.get("LANGGRAPH_PERSIST_TEST_CITUS") == "1"
 
+
+def leads(server_url: str) -> bool:
+    """Whether a server is the coordinator, and not one that a test has started."""
+    return ENABLED and server_url == os.environ.get("LANGGRAPH_PERSIST_TEST_URL")
+
+
 _GATHERED = """
 CREATE FUNCTION langgraph_persist.gathered_{name}() RETURNS SETOF langgraph_persist.{name}
 LANGUAGE plpgsql AS $$ BEGIN RETURN QUERY {query}; END $$

@@ -56,13 +56,13 @@ def sibling(url: str, database: str) -> str:
     return urlunsplit(urlsplit(url)._replace(path=f"/{database}"))
 
 
-def make_database(server_url: str) -> str:
-    """A fresh empty database's URL."""
+def make_database(server_url: str, *, spread: bool = True) -> str:
+    """A fresh empty database's URL; a cluster's workers have it too, if it is to be spread."""
     name = f"test_{uuid.uuid4().hex[:12]}"
     with psycopg.connect(server_url, autocommit=True) as conn:
         conn.execute(f"CREATE DATABASE {quote(name)} TEMPLATE template0 ENCODING 'UTF8'".encode())
     url = sibling(server_url, name)
-    if citus.ENABLED:
+    if spread and citus.leads(server_url):
         citus.join_cluster(server_url, url)
     return url
 
@@ -73,14 +73,14 @@ def make_migrated_database(server_url: str) -> str:
 
     url = make_database(server_url)
     upgrade(url, Schemas())
-    if citus.ENABLED:
+    if citus.leads(server_url):
         citus.distribute(url)
     return url
 
 
 def drop_database(server_url: str, url: str) -> None:
     name = urlsplit(url).path.lstrip("/")
-    if citus.ENABLED:
+    if citus.leads(server_url):
         citus.leave_cluster(server_url, name)
     with psycopg.connect(server_url, autocommit=True) as conn:
         conn.execute(f"DROP DATABASE IF EXISTS {quote(name)} WITH (FORCE)".encode())
@@ -109,6 +109,14 @@ def migrated_anew(server_url: str) -> Iterator[str]:
     drop_database(server_url, url)
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what is about the other engine: Citus, or plain PostgreSQL."""
+    other = "plain_postgres" if citus.ENABLED else "citus"
+    left_out = [item for item in items if item.get_closest_marker(other)]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if not item.get_closest_marker(other)]
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Tests of the saver and the handler run once more through each kind of pooler."""
     if "migrated" in metafunc.fixturenames and metafunc.module.__name__ in POOLED:
@@ -134,8 +142,6 @@ def _pooler(server_url: str) -> Iterator[Callable[[str, str], str]]:
 @pytest.fixture
 def direct(_migrated_database: str) -> str:
     """The migrated database's URL for stock, which ``migrated`` may not be: a pooler's, say."""
-    if citus.ENABLED:
-        pytest.skip("stock cannot read distributed tables")
     return _migrated_database
 
 

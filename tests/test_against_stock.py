@@ -28,7 +28,10 @@ Saver: TypeAlias = PostgresSaver
 Opener: TypeAlias = Callable[..., Saver]
 
 
-@pytest.fixture(params=["stock", "ours"])
+STOCK = pytest.param("stock", marks=pytest.mark.plain_postgres)
+
+
+@pytest.fixture(params=[STOCK, "ours"])
 def kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
@@ -193,3 +196,16 @@ def test_names_what_cannot_be_serialised(kind: str, open_saver: Opener) -> None:
             told = str(error)
         assert "'c'" in told
         assert "'t'" in told
+
+
+@pytest.mark.citus
+@pytest.mark.parametrize("kind", ["stock", "ours"])
+def test_serves_tables_that_citus_distributes(kind: str, open_saver: Opener) -> None:
+    saver = open_saver()
+    graph = chain_of(["a", "b"]).compile(checkpointer=saver)
+    with expected(kind, psycopg.Error):
+        graph.invoke({"count": 0}, config())
+        assert graph.get_state(config()).values["log"] == ["a", "b"]
+        assert len([*saver.list(config())]) == 4
+        saver.prune(["t"])
+        assert len([*saver.list(config())]) == 1

@@ -1,7 +1,8 @@
 """The statements for Citus write what the others do; on a cluster, a thread is on one node.
 
-``LANGGRAPH_PERSIST_TEST_CITUS=1`` says that ``LANGGRAPH_PERSIST_TEST_URL`` is a coordinator's, and
-then the tests of the saver, the handler and the history run on distributed tables too.
+``LANGGRAPH_PERSIST_TEST_CITUS=1`` says that ``LANGGRAPH_PERSIST_TEST_URL`` is a coordinator's. Then
+all tests run on distributed tables, but for those marked ``plain_postgres`` and those of servers of
+their own; and only then those marked ``citus``.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ from langgraph.types import Command
 from langgraph_persist import Persist, PersistSaver
 from langgraph_persist.database.connection import Database
 from langgraph_persist.database.queries import Schemas, queries
+from langgraph_persist.errors import DurabilityError
 from langgraph_persist.journal import Journal, Rows, Unit
+from langgraph_persist.journal.unit import Blob
 from langgraph_persist.journal.write import Sql
 from tests import citus
 from tests.checks import check_record_and_checkpoints_agree, query
@@ -97,46 +100,65 @@ def test_messages_tell_their_turn(persist: Persist, migrated: str) -> None:
     assert len(persist.history.last().generations[0].prompt) == 5
 
 
-if citus.ENABLED:
+@pytest.mark.parametrize("wrong", ["generations", "nodes"])
+def test_a_group_is_written_whole_or_not_at_all(
+    persist: Persist, migrated: str, wrong: str
+) -> None:
+    rows = workflow("a", 1)
+    node = {"id": UUID(int=1), "workflow_id": UUID(int=1), "run_id": UUID(int=1), "status": "odd"}
+    rows.append((wrong, {"thread_id": "a", "node_name": "n", "started_at": "2026-01-01"} | node))
+    blob = Blob("a", "", "c", "1", "msgpack", b"x")
+    with pytest.raises(DurabilityError):
+        persist.checkpointer.journal.commit(Unit("a", rows, blobs=[blob])).result(60)
+    for table in ("sessions", "workflows", wrong, "checkpoint_blobs"):
+        assert query(migrated, f"SELECT * FROM {table}") == []
 
-    def test_every_table_of_a_session_is_spread_by_thread(migrated: str) -> None:
-        found = query(
-            migrated,
-            "SELECT c.relname AS name, p.partmethod, p.colocationid"
-            " FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid"
-            " LEFT JOIN pg_dist_partition p ON p.logicalrelid = c.oid"
-            " WHERE a.attname = 'thread_id' AND c.relkind = 'r'"
-            " AND c.relnamespace IN ('langgraph_persist'::regnamespace, 'public'::regnamespace)",
-        )
-        assert len(found) > 15
-        assert {row["partmethod"] for row in found} == {"h"}
-        assert len({row["colocationid"] for row in found}) == 1
 
-    def test_distributing_again_does_nothing(migrated_anew: str) -> None:
-        with Persist(migrated_anew) as persist:
-            graph = persist.attach(approval_graph().compile(checkpointer=persist.checkpointer))
-            graph.invoke({"count": 0}, persist.config("t"))
-        citus.distribute(migrated_anew, views=False)
-        assert query(migrated_anew, "SELECT turns FROM sessions") == [{"turns": 1}]
+@pytest.mark.citus
+def test_every_table_of_a_session_is_spread_by_thread(migrated: str) -> None:
+    found = query(
+        migrated,
+        "SELECT c.relname AS name, p.partmethod, p.colocationid"
+        " FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid"
+        " LEFT JOIN pg_dist_partition p ON p.logicalrelid = c.oid"
+        " WHERE a.attname = 'thread_id' AND c.relkind = 'r'"
+        " AND c.relnamespace IN ('langgraph_persist'::regnamespace, 'public'::regnamespace)",
+    )
+    assert len(found) > 15
+    assert {row["partmethod"] for row in found} == {"h"}
+    assert len({row["colocationid"] for row in found}) == 1
 
-    def test_the_engine_is_detected(migrated: str) -> None:
-        journal = Journal(Database(migrated))
-        journal.commit(Unit("t", workflow("t", 1))).result(60)
-        assert journal._statements is not None
-        assert journal._statements.texts["workflows"] == queries("citus", Schemas())["workflows"]
-        journal.close()
 
-    def test_reads_of_a_thread_ask_one_node(migrated: str) -> None:
-        asked: list[str] = []
-        with psycopg.connect(migrated, autocommit=True) as conn:
-            saver = PersistSaver(conn)
-            graph = approval_graph().compile(checkpointer=saver)
-            config: Any = {"configurable": {"thread_id": "t", "checkpoint_ns": ""}}
-            graph.invoke({"count": 0}, config)
-            conn.add_notice_handler(lambda notice: asked.append(notice.message_detail or ""))
-            conn.execute("SET citus.log_remote_commands TO on")
-            assert saver.get_tuple(config) is not None
-            assert len(asked) == 1
-            assert len([*saver.list(config, limit=2)]) == 2
-            assert len(asked) == 2
-            saver.close()
+@pytest.mark.citus
+def test_distributing_again_does_nothing(migrated_anew: str) -> None:
+    with Persist(migrated_anew) as persist:
+        graph = persist.attach(approval_graph().compile(checkpointer=persist.checkpointer))
+        graph.invoke({"count": 0}, persist.config("t"))
+    citus.distribute(migrated_anew, views=False)
+    assert query(migrated_anew, "SELECT turns FROM sessions") == [{"turns": 1}]
+
+
+@pytest.mark.citus
+def test_the_engine_is_detected(migrated: str) -> None:
+    journal = Journal(Database(migrated))
+    journal.commit(Unit("t", workflow("t", 1))).result(60)
+    assert journal._statements is not None
+    assert journal._statements.texts["workflows"] == queries("citus", Schemas())["workflows"]
+    journal.close()
+
+
+@pytest.mark.citus
+def test_reads_of_a_thread_ask_one_node(migrated: str) -> None:
+    asked: list[str] = []
+    with psycopg.connect(migrated, autocommit=True) as conn:
+        saver = PersistSaver(conn)
+        graph = approval_graph().compile(checkpointer=saver)
+        config: Any = {"configurable": {"thread_id": "t", "checkpoint_ns": ""}}
+        graph.invoke({"count": 0}, config)
+        conn.add_notice_handler(lambda notice: asked.append(notice.message_detail or ""))
+        conn.execute("SET citus.log_remote_commands TO on")
+        assert saver.get_tuple(config) is not None
+        assert len(asked) == 1
+        assert len([*saver.list(config, limit=2)]) == 2
+        assert len(asked) == 2
+        saver.close()

@@ -57,7 +57,7 @@ REVISIONS = [migration.revision for migration in files.migrations()]
 
 @pytest.fixture(scope="module")
 def scratch(server_url: str) -> Iterator[str]:
-    url = make_database(server_url)
+    url = make_database(server_url, spread=False)
     yield url
     drop_database(server_url, url)
 

@@ -153,6 +153,7 @@ def nested_graph(saver: Any, inner: Any = None) -> Any:
 
 
 @pytest.mark.parametrize("inner", [None, True])
+@pytest.mark.plain_postgres
 def test_keep_latest_does_as_stock_does(migrated: str, saver: PersistSaver, inner: Any) -> None:
     graph = nested_graph(saver, inner)
     for _ in range(3):
@@ -171,6 +172,7 @@ def test_keep_latest_does_as_stock_does(migrated: str, saver: PersistSaver, inne
     assert len(rows_of(migrated, "other")["checkpoints"]) == 4
 
 
+@pytest.mark.plain_postgres
 def test_keep_latest_keeps_what_delta_channels_need(migrated: str, saver: PersistSaver) -> None:
     graph = delta_graph(saver)
     for _ in range(20):
@@ -538,6 +540,7 @@ def test_graphs_run_on_meanwhile(migrated: str, retain: Retain) -> None:
     assert sum(report.rows.get("checkpoints", 0) for report in reports) > 20
 
 
+@pytest.mark.plain_postgres
 def test_stock_runs_on_meanwhile(migrated: str, retain: Retain) -> None:
     done = threading.Event()
 

@@ -41,6 +41,7 @@ def config(thread_id: str = "t", **configurable: Any) -> Any:
     return {"configurable": {"thread_id": thread_id, "checkpoint_ns": "", **configurable}}
 
 
+@pytest.mark.plain_postgres
 def test_stock_ours_stock_share_a_thread(migrated: str, direct: str) -> None:
     builder = approval_graph()
     with PostgresSaver.from_conn_string(direct) as stock:
@@ -65,6 +66,7 @@ def test_stock_ours_stock_share_a_thread(migrated: str, direct: str) -> None:
     assert len(history) == 10
 
 
+@pytest.mark.plain_postgres
 async def test_async_stock_reads_what_sync_ours_wrote(migrated: str, direct: str) -> None:
     builder = chain_of(["a", "b"])
     with PersistSaver.from_conn_string(migrated) as ours:
@@ -288,6 +290,7 @@ def test_any_nested_state_comes_back_equal(saver: PersistSaver, value: Any) -> N
     assert found.pending_writes == [("task", "c", value)]
 
 
+@pytest.mark.plain_postgres
 def test_stock_reads_large_integers_and_surrogates(saver: PersistSaver, direct: str) -> None:
     value = {"big": 16**6000, "text": "lone \ud800", "list": [2**64, {"k": "\udc00"}]}
     saved = saver.put(config(), empty_checkpoint(), {"source": "input", "step": -1}, {})
