@@ -379,6 +379,22 @@ class Persist:
         forget = journal.runs.forget
         return Retention(journal.database, journal.schemas, forget=forget).retain(policy)
 
+    def distribute(self) -> None:
+        """Spread the tables over the Citus cluster that this database leads, by thread; once.
+
+        All of a thread is on one node then. The views of full states, prompts and transcripts
+        cannot be queried any more, as Citus runs a recursive query for one known thread only:
+        read those by :attr:`history`. A run that commits alone takes about ten times as long as on
+        plain PostgreSQL; commits in company cost little more together, and are grouped anyway.
+
+        Raises:
+            ConfigurationError: the database leads no cluster.
+        """
+        from langgraph_persist.migrate import distribute
+
+        journal = self._opened()
+        distribute(journal.database.conninfo, journal.schemas)
+
     def index_metadata(self) -> None:
         """Build an index for filters on checkpoint metadata, as in ``list(filter=…)``.
 

@@ -1,5 +1,5 @@
--- Spreads the tables over a Citus cluster, so that all of a thread is on one node. Run it on the
--- coordinator, once the tables are there; it is one transaction, and does nothing the second time.
+-- Spreads the tables over a Citus cluster, so that all of a thread is on one node: what
+-- Persist.distribute() runs. It is one transaction, and does nothing the second time.
 -- The ledger of migrations and usage_metrics, which nothing joins to a thread, stay there.
 DO $citus$
 DECLARE

@@ -9,7 +9,8 @@ from typing import Any
 import psycopg
 from psycopg.conninfo import make_conninfo
 
-from langgraph_persist.database.queries import Schemas, quote, sql_folder
+from langgraph_persist import migrate
+from langgraph_persist.database.queries import Schemas, quote
 
 ENABLED = os.environ.get("LANGGRAPH_PERSIST_TEST_CITUS") == "1"
 
@@ -27,7 +28,7 @@ LANGUAGE plpgsql AS $$ BEGIN RETURN QUERY {query}; END $$
 
 def distribute(url: str, *, views: bool = True) -> None:
     """Spread the tables of a migrated database, with views that the tests can look at."""
-    _execute(url, Schemas().render((sql_folder() / "citus.sql").read_text("utf-8")))
+    migrate.distribute(url, Schemas())
     if views:
         _gather_views(url)
 

@@ -17,10 +17,9 @@ from langgraph.types import Command
 
 from langgraph_persist import Persist, PersistSaver
 from langgraph_persist.database.connection import Database
-from langgraph_persist.database.queries import Schemas, queries
-from langgraph_persist.errors import DurabilityError
+from langgraph_persist.database.queries import Schemas, queries, sql_folder
+from langgraph_persist.errors import ConfigurationError, DurabilityError
 from langgraph_persist.journal import Journal, Rows, Unit
-from langgraph_persist.journal.unit import Blob
 from langgraph_persist.journal.write import Sql
 from tests import citus
 from tests.checks import check_record_and_checkpoints_agree, query
@@ -100,18 +99,38 @@ def test_messages_tell_their_turn(persist: Persist, migrated: str) -> None:
     assert len(persist.history.last().generations[0].prompt) == 5
 
 
-@pytest.mark.parametrize("wrong", ["generations", "nodes"])
-def test_a_group_is_written_whole_or_not_at_all(
-    persist: Persist, migrated: str, wrong: str
-) -> None:
-    rows = workflow("a", 1)
-    node = {"id": UUID(int=1), "workflow_id": UUID(int=1), "run_id": UUID(int=1), "status": "odd"}
-    rows.append((wrong, {"thread_id": "a", "node_name": "n", "started_at": "2026-01-01"} | node))
-    blob = Blob("a", "", "c", "1", "msgpack", b"x")
+def test_a_group_is_written_whole_or_not_at_all(persist: Persist, migrated: str) -> None:
+    journal = persist.checkpointer.journal
+    ids = {"workflow_id": UUID(int=1), "run_id": UUID(int=1), "id": UUID(int=1)}
+    node = {"thread_id": "a", "node_name": "n", "status": "completed", "node_type": "node"}
+    rows = [*workflow("a", 1), ("nodes", ids | node | {"started_at": "2026-01-01"})]
+    journal.commit(Unit("a", rows)).result(60)
+    nameless = {"thread_id": "a", "checkpoint_ns": "", "checkpoint_id": None}
+    totals = [("workflow_totals", {"thread_id": "a", "id": UUID(int=1)})]
     with pytest.raises(DurabilityError):
-        persist.checkpointer.journal.commit(Unit("a", rows, blobs=[blob])).result(60)
-    for table in ("sessions", "workflows", wrong, "checkpoint_blobs"):
-        assert query(migrated, f"SELECT * FROM {table}") == []
+        journal.commit(Unit("a", totals, checkpoint=nameless)).result(60)
+    assert query(migrated, "SELECT node_count FROM workflows") == [{"node_count": 0}]
+    journal.commit(Unit("a", totals)).result(60)
+    assert query(migrated, "SELECT node_count FROM workflows") == [{"node_count": 1}]
+
+
+def test_every_table_of_a_session_would_be_spread(migrated: str) -> None:
+    found = query(
+        migrated,
+        "SELECT DISTINCT table_name AS name FROM information_schema.columns JOIN"
+        " information_schema.tables USING (table_schema, table_name)"
+        " WHERE column_name = 'thread_id' AND table_type = 'BASE TABLE'"
+        " AND table_schema IN ('langgraph_persist', 'public')",
+    )
+    script = (sql_folder() / "citus.sql").read_text("utf-8")
+    assert len(found) > 15
+    assert [row["name"] for row in found if f".{row['name']}$name$" not in script] == []
+
+
+@pytest.mark.plain_postgres
+def test_plain_postgres_distributes_nothing(migrated: str) -> None:
+    with Persist(migrated) as persist, pytest.raises(ConfigurationError, match="no Citus cluster"):
+        persist.distribute()
 
 
 @pytest.mark.citus
@@ -134,7 +153,7 @@ def test_distributing_again_does_nothing(migrated_anew: str) -> None:
     with Persist(migrated_anew) as persist:
         graph = persist.attach(approval_graph().compile(checkpointer=persist.checkpointer))
         graph.invoke({"count": 0}, persist.config("t"))
-    citus.distribute(migrated_anew, views=False)
+        persist.distribute()
     assert query(migrated_anew, "SELECT turns FROM sessions") == [{"turns": 1}]
 
 

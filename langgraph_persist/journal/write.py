@@ -7,7 +7,7 @@ tables they are for: so a group of checkpoints alone is one statement in all.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import contextmanager, nullcontext
 from functools import cache, partial
 from typing import Any, NamedTuple
 
@@ -38,7 +38,10 @@ class Sql(NamedTuple):
 
     texts: Mapping[str, str]
     combines: bool
-    """Whether one statement may write to several tables: not of Citus, where they are spread."""
+    """Whether one statement may write to several tables, and one pipeline is a transaction.
+
+    Neither holds on Citus, where tables are spread over servers.
+    """
 
 
 def statements(conn: Connection[Any], schemas: Schemas) -> Sql:
@@ -78,7 +81,7 @@ def write_group(
             _execute(conn, [*_steps(group, sql, attempt.again)])
         return
     steps = [*_steps(group, sql, attempt.again)]
-    with _atomic(conn) if len(steps) > 1 else nullcontext():
+    with _atomic(conn, sql) if len(steps) > 1 else nullcontext():
         _execute(conn, steps)
 
 
@@ -98,9 +101,13 @@ def _execute(conn: Connection[Any], steps: Sequence[tuple[bytes, Params]]) -> No
         cursor.execute(text, params)
 
 
-def _atomic(conn: Connection[Any]) -> AbstractContextManager[Any]:
-    # What is sent in one pipeline is one transaction, without the cost of beginning it.
-    return conn.pipeline() if _PIPELINE else conn.transaction()
+@contextmanager
+def _atomic(conn: Connection[Any], sql: Sql) -> Iterator[None]:
+    # What is sent in one pipeline is one transaction, without the cost of beginning it; but the
+    # workers of a Citus cluster would commit each statement for themselves.
+    begun = nullcontext() if _PIPELINE and sql.combines else conn.transaction()
+    with conn.pipeline() if _PIPELINE else nullcontext(), begun:
+        yield
 
 
 def _steps(group: Group, sql: Sql, again: bool) -> Iterator[tuple[bytes, Params]]:

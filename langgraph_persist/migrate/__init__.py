@@ -17,7 +17,7 @@ from psycopg.pq import TransactionStatus
 from psycopg.rows import tuple_row
 
 from langgraph_persist.database.connection import Database
-from langgraph_persist.database.queries import Schemas
+from langgraph_persist.database.queries import Schemas, queries, sql_folder
 from langgraph_persist.errors import ConfigurationError
 from langgraph_persist.migrate.autogenerate import include_object, include_object_for
 from langgraph_persist.migrate.files import migrations
@@ -30,6 +30,7 @@ __all__ = [
     "check",
     "current",
     "ddl",
+    "distribute",
     "downgrade",
     "find_checkpoint_schema",
     "head",
@@ -102,6 +103,23 @@ def index_metadata(where: Where, schemas: Schemas, *, lock_timeout: float = LOCK
         deadline = time.monotonic() + lock_timeout
         with migration_lock(conn, schemas, deadline):
             Runner(conn, schemas, deadline).build_index(metadata_index(schemas))
+
+
+def distribute(where: Where, schemas: Schemas, *, lock_timeout: float = LOCK_TIMEOUT) -> None:
+    """The tables are spread over the Citus cluster that the database leads; at once, or not.
+
+    Raises:
+        ConfigurationError: it leads none.
+    """
+    with _session(where) as conn:
+        _require_direct(conn)
+        found = conn.execute(queries("citus", schemas)["is_citus"].encode()).fetchone()
+        if found != (True,):
+            raise ConfigurationError(
+                "this database leads no Citus cluster: CREATE EXTENSION citus, and add its workers"
+            )
+        with migration_lock(conn, schemas, time.monotonic() + lock_timeout):
+            conn.execute(schemas.render((sql_folder() / "citus.sql").read_text("utf-8")).encode())
 
 
 def ddl(schemas: Schemas, *, after: str | None = None) -> str:
