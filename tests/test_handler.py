@@ -593,8 +593,13 @@ def test_agent(persist: Persist, rows: Any, mode: str) -> None:
     agent = persist.attach(create_agent(model, [weather], checkpointer=persist.checkpointer))
     with unraised(persist.handler):
         run(agent, mode, {"messages": [HumanMessage("Weather?")]}, persist.config("t"))
-    nodes = rows("SELECT node_name FROM nodes ORDER BY execution_order")
-    assert [n["node_name"] for n in nodes] == ["model", "tools", "model"]
+    nodes = rows("SELECT node_name, status FROM nodes ORDER BY execution_order")
+    assert [(n["node_name"], n["status"]) for n in nodes] == [
+        ("model", "completed"),
+        ("tools", "completed"),
+        ("model", "completed"),
+        ("tools", "skipped"),
+    ]
     first, second = rows("SELECT * FROM generations ORDER BY started_at")
     assert first["tool_calls"][0]["name"] == "weather"
     assert second["output"] == "It is sunny"

@@ -13,6 +13,8 @@ from weakref import WeakMethod
 from langchain_core.messages import BaseMessage
 from langchain_core.outputs import LLMResult
 from langgraph.callbacks import GraphCallbackHandler, GraphInterruptEvent
+from langgraph.constants import START
+from langgraph.errors import ParentCommand
 
 from langgraph_persist.database.connection import Target
 from langgraph_persist.errors import JournalClosed
@@ -41,6 +43,7 @@ from langgraph_persist.handler.outcome import (
     outcome,
 )
 from langgraph_persist.handler.recording import Recording
+from langgraph_persist.handler.skipped import Skipped, course_of, is_router
 from langgraph_persist.handler.spans import Kind, Root, RunKind, Span, current_task, spans_of
 from langgraph_persist.handler.tools import Tools
 from langgraph_persist.journal import Fields, Graph, Journal, OpenNode, Run, release, share
@@ -98,6 +101,7 @@ class PersistCallbackHandler(GraphCallbackHandler):
         self._spans = spans_of(journal)
         self._abandoned = Abandoned()
         journal.sweepers.append(WeakMethod(self._sweep))
+        self._skipped = Skipped(self._recording)
 
     def setup(self) -> None:
         """Create or upgrade all tables; does nothing where they are up to date."""
@@ -138,12 +142,15 @@ class PersistCallbackHandler(GraphCallbackHandler):
             return
         enclosing = parent.node.fields["task_id"] if parent.node else None
         identity = node_identity(name, tags, metadata, enclosing_task_id=enclosing)
-        if identity is None:
-            span = Span(run_id, "chain", parent.root, parent, parent.node, call=graph_call())
-            self._spans.add(span)
-            self._enter_graph(span)
-        else:
+        if identity is not None:
             self._open_node(run_id, parent, identity, inputs, metadata)
+            return
+        span = Span(run_id, "chain", parent.root, parent, parent.node, call=graph_call())
+        span.routes = is_router(parent, tags)
+        self._spans.add(span)
+        self._enter_graph(span)
+        if metadata and metadata.get("langgraph_node") == name == START:
+            self._skipped.starts(span, name, metadata.get("langgraph_step"), _namespace(metadata))
 
     @awaits_commit
     @guarded
@@ -156,6 +163,7 @@ class PersistCallbackHandler(GraphCallbackHandler):
             self._close_node(span, {"status": "completed", "output_data": to_json(outputs)})
         elif span.call is not None and not span.ends_root:
             self.journal.runs.unbind(span.root.run, span.call.token)
+        self._follow(span, outputs)
         return self._complete_root(span, outputs)
 
     @awaits_commit
@@ -169,6 +177,7 @@ class PersistCallbackHandler(GraphCallbackHandler):
         if span.kind == "node":
             blame_timeout(span.root.run, span.node, error)
             self._close_node(span, node_outcome(error, span.cancelled))
+        self._follow(span, error)
         return self._fail_root(span, error)
 
     # --- generations ---
@@ -445,11 +454,26 @@ class PersistCallbackHandler(GraphCallbackHandler):
         else:
             self._open_root(run_id, name, inputs, tags, metadata, "chain", call)
 
+    def _follow(self, span: Span, result: Any) -> None:
+        """Where a node, a router or a graph that has ended led to."""
+        failed = isinstance(result, BaseException)
+        try:
+            if span.routes and not failed and span.parent is not None and span.parent.choice:
+                span.parent.choice.routed.append(result)
+            elif span.choice is not None and (not failed or isinstance(result, ParentCommand)):
+                self._skipped.ended(span, result.args[0] if failed else result)
+            elif span.course is not None:
+                self._skipped.finish(span, well=not (failed or span.root.interrupted))
+        except (AttributeError, TypeError, ValueError, KeyError) as error:
+            # Graphs may be built in ways not known here; the run's end must be told all the same.
+            self.failures.add("skipped", error)
+
     def _enter_graph(self, span: Span) -> None:
         """A graph has been called: it may save on a thread of its own."""
         if span.call is None:
             return
-        run, thread_id = span.root.run, _thread(span.call.configurable)
+        span.course = course_of(span.call.graph)
+        run, thread_id = span.root.run, span.thread_id
         if thread_id is not None and thread_id not in run.threads:
             self.journal.runs.open(run, thread_id)
         self.journal.runs.bind(run, span.id, span.call.token)
@@ -458,8 +482,7 @@ class PersistCallbackHandler(GraphCallbackHandler):
         """The graph that a node in this span belongs to."""
         root = span.root
         if (graph := span.graph) is not None and graph.call is not None:
-            thread_id = _thread(graph.call.configurable) or root.run.thread_id
-            return Graph(thread_id, checkpoint_ns, graph.id)
+            return Graph(graph.thread_id or root.run.thread_id, checkpoint_ns, graph.id)
         thread_id = _thread(metadata or {}) or root.run.thread_id
         if thread_id not in root.run.threads:
             self.journal.runs.open(root.run, thread_id)
@@ -490,6 +513,7 @@ class PersistCallbackHandler(GraphCallbackHandler):
             return
         if fields["attempt"] > 1 or identity.node_type == "error_handler":
             blame_retry(root.run, span.node)
+        self._skipped.starts(span, identity.node_name, identity.step, identity.checkpoint_ns)
         started = fields | {"status": "running", "input_data": to_json(inputs)}
         self._recording.send(root, [("nodes", started)])
 
@@ -506,6 +530,11 @@ def _run_kind(inputs: Any, metadata: Mapping[str, Any]) -> RunKind:
     if metadata.get("checkpoint_id"):
         return "replay" if inputs is None else "fork"
     return "resume" if is_resume(inputs) else "start"
+
+
+def _namespace(metadata: Mapping[str, Any]) -> str:
+    """The namespace of the graph that a node of it is in."""
+    return str(metadata.get("langgraph_checkpoint_ns", "")).rpartition("|")[0]
 
 
 def _own_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,15 +9,19 @@ import weakref
 from collections import Counter, OrderedDict
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 from uuid import UUID
 
 from langchain_core.utils.uuid import uuid7
 
+from langgraph_persist.extract import clean_text
 from langgraph_persist.handler import ids
 from langgraph_persist.handler.calls import GraphCall, teller
 from langgraph_persist.journal import Fields, Journal, OpenNode, Run
 from langgraph_persist.usage import Cost, ModelCall
+
+if TYPE_CHECKING:
+    from langgraph_persist.handler.skipped import Choice, Course
 
 Kind = Literal["chain", "node", "generation", "tool", "retriever"]
 RunKind = Literal["start", "resume", "replay", "fork"]
@@ -67,6 +71,7 @@ class Root:
     started: bool = False
     ended: bool = False
     interrupted: bool = False
+    order: int = 0
     nodes: int = 0
     attempts: Counter[str] = field(default_factory=Counter)
     totals: Counter[str] = field(default_factory=Counter)
@@ -76,11 +81,12 @@ class Root:
     outer: Run | None = None
     """The run in whose context this one was started."""
 
-    def next_order(self) -> int:
+    def next_order(self, executed: bool = True) -> int:
         """The next node's place in the order of execution, from 1."""
         with self.lock:
-            self.nodes += 1
-            return self.nodes
+            self.order += 1
+            self.nodes += executed
+            return self.order
 
     def attempt(self, task_id: str) -> int:
         """How often the task was begun, this time included."""
@@ -117,6 +123,12 @@ class Span:
     ends_root: bool = False
     call: GraphCall | None = None
     """The call of a graph that this is, as far as it is known."""
+    course: Course | None = None
+    """For the call of a graph that has edges to choose from: how it went so far."""
+    choice: Choice | None = None
+    """For a node of such a graph: where it led to."""
+    routes: bool = False
+    """Whether this is a router: it returns where its node leads to."""
     told_by: int = 0
     """Who told of a root, to know a second run with the same id from the same event again."""
     caller: weakref.ref[Any] | None = None
@@ -139,6 +151,12 @@ class Span:
         while span is not None and span.call is None:
             span = span.parent
         return span
+
+    @property
+    def thread_id(self) -> str | None:
+        """The thread that a call of a graph saves on, if it has one."""
+        given = self.call.configurable.get("thread_id") if self.call else None
+        return None if given is None else clean_text(str(given))
 
 
 _MEMORY = 10_000

@@ -85,13 +85,18 @@ class OpenNode:
     children: list[OpenNode] = field(default_factory=list)
     """Completed nodes below this one whose graph saves no checkpoints of its own."""
 
+    @property
+    def skipped(self) -> bool:
+        """Whether it has not run, and so has no result."""
+        return bool(self.fields["status"] == "skipped")
+
     def collect(self, result: Fields) -> Iterator[tuple[str, Fields]]:
         """The rows of this node and those held below it, with their result's checkpoint."""
         self.fields.update(result)
         yield "nodes", self.fields
         yield from self.rows
         for child in self.children:
-            yield from child.collect(_place(result))
+            yield from child.collect({} if child.skipped else _place(result))
 
 
 class Run:
@@ -181,8 +186,9 @@ class Run:
             self._held = [n for n in self._held if n not in ready]
             self._written -= {n.fields["task_id"] for n in ready}
             below = self._take_below(ready)
-        rows = [row for node in ready for row in node.collect(result)]
-        return rows + [row for node in below for row in node.collect(_place(result))]
+        rows = [row for node in ready for row in node.collect(self._result(node, result))]
+        place = _place(result)
+        return rows + [row for n in below for row in n.collect(self._result(n, place))]
 
     def release_all(self) -> Rows:
         """The rows still held when the run ends: no checkpoint of theirs will come."""
@@ -190,7 +196,7 @@ class Run:
             held, self._held = self._held, []
         rows: Rows = []
         for node in held:
-            if node.fields["task_id"] not in self._written:
+            if not node.skipped and node.fields["task_id"] not in self._written:
                 # It ended too late: LangGraph had given up on it, and a resume runs it again.
                 node.fields["status"] = "cancelled"
                 self.unplaced.append(node)
@@ -198,8 +204,13 @@ class Run:
                 continue
             # What it wrote is pending on the checkpoint that it ran from, until a resume.
             origin = self.origin(node)
-            rows += node.collect(origin | {"checkpoint_id": origin["input_checkpoint_id"]})
+            pending = {"checkpoint_id": origin["input_checkpoint_id"]}
+            rows += node.collect(self._result(node, origin | pending))
         return rows
+
+    def _result(self, node: OpenNode, result: Fields) -> Fields:
+        """What a node held for a result gets: for a skipped one, where it would have started."""
+        return self.origin(node) if node.skipped else result
 
     def origin(self, node: OpenNode) -> Fields:
         """The checkpoint that a node ran from, once the run has ended and it is known."""
