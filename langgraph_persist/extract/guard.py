@@ -36,7 +36,7 @@ def total(fallback: Callable[[], T]) -> Callable[[Callable[P, T]], Callable[P, T
 
 def mapping(value: Any) -> Mapping[Any, Any]:
     """The value where it is a mapping, else an empty one."""
-    return value if is_a(value, (dict, Mapping)) else {}
+    return value if type(value) is dict or is_a(value, Mapping) else {}
 
 
 def first(source: Mapping[Any, Any], *keys: str) -> Any:

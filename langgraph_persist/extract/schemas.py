@@ -30,15 +30,17 @@ def bound_tools(
     The schema of a structured answer is left out, though models are told of it as of a tool.
     """
     params = mapping(invocation_params)
-    answer = mapping(mapping(mapping(options).get("ls_structured_output_format")).get("schema"))
     found = [*_tools(params), *_tools(mapping(params.get("toolConfig")))]
+    if not found:
+        return []
+    answer = mapping(mapping(mapping(options).get("ls_structured_output_format")).get("schema"))
     return [tool for tool in found if tool["name"] != answer.get("title")]
 
 
 def _tools(params: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     for name in _LISTS:
         listed = params.get(name)
-        if isinstance(listed, Sequence) and not isinstance(listed, (str, bytes)):
+        if listed and isinstance(listed, Sequence) and not isinstance(listed, (str, bytes)):
             for item in listed:
                 yield from _tool(item)
 

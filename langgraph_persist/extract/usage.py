@@ -46,6 +46,8 @@ def token_details(usage: Any) -> dict[str, int]:
     usage = mapping(usage)
     inputs = mapping(usage.get("input_token_details"))
     outputs = mapping(usage.get("output_token_details"))
+    if not (inputs or outputs):
+        return {}
     found = {
         "input_audio_tokens": _part(inputs, "audio"),
         "output_audio_tokens": _part(outputs, "audio"),
@@ -65,7 +67,7 @@ def _standard(usage: Mapping[str, Any]) -> dict[str, int]:
     inputs = mapping(usage.get("input_token_details"))
     outputs = mapping(usage.get("output_token_details"))
     creation = _part(inputs, "cache_creation")
-    if not creation:
+    if inputs and not creation:
         creation = _sum(inputs.get(name) for name in _EPHEMERAL) or creation
     return _bounded(
         prompt=_count(usage.get("input_tokens")),
@@ -117,6 +119,8 @@ def _bounded(
 
 def _part(details: Mapping[str, Any], name: str) -> int | None:
     """A part of the tokens, also where it is reported per service tier (``flex_cache_read``)."""
+    if not details:
+        return None
     if (plain := _count(details.get(name))) is not None:
         return plain
     return _sum(
@@ -130,8 +134,9 @@ def _sum(values: Any) -> int | None:
 
 
 def _count(value: Any) -> int | None:
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    if isinstance(value, bool) or not isinstance(value, int):
-        return None
+    if type(value) is not int:
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)
+        if isinstance(value, bool) or not isinstance(value, int):
+            return None
     return value if 0 <= value <= _BIGINT else None
