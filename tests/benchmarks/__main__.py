@@ -5,6 +5,9 @@
     python -m tests.benchmarks a --tasks 64             64 ainvokes at once on an event loop
     python -m tests.benchmarks b --latency-ms 2         a server that is further away
     python -m tests.benchmarks a --contenders stock record --rounds 9
+    python -m tests.benchmarks b --contenders none stock record langfuse mlflow openinference
+
+The last three need the extra ``bench``.
 
 The contenders take turns, each in a database of its own on one server, so that a busy machine slows
 all of them alike; ratios are taken within a round, and the table gives the medians of the rounds.

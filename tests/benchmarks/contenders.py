@@ -20,6 +20,7 @@ from psycopg_pool import AsyncConnectionPool, ConnectionPool
 
 from langgraph_persist import Persist, PersistSaver
 from tests.benchmarks.measure import stored
+from tests.benchmarks.tracers import TRACERS, Tracer
 from tests.benchmarks.workloads import Workload
 
 POOL = 10
@@ -67,6 +68,7 @@ class Contender:
     saver: BaseCheckpointSaver[Any] | None
     callbacks: Sequence[BaseCallbackHandler] = ()
     attach: Callable[[Any], Any] = field(default=lambda graph: graph)
+    finish: Callable[[], Any] = lambda: None
     lost: Callable[[str, int, Expected], str | None] = lambda prefix, jobs, expected: None
     stored: Callable[[str], float] = lambda prefix: 0
 
@@ -164,6 +166,23 @@ def _record(at: Surroundings) -> Contender:
     return found
 
 
+def _traced(open_tracer: Callable[[ExitStack], Tracer]) -> Opener:
+    def opener(at: Surroundings) -> Contender:
+        tracer = open_tracer(at.stack)
+        found = _stock(at)
+        checkpoints = found.lost
+
+        def lost(prefix: str, jobs: int, expected: Expected) -> str | None:
+            wanted = jobs * expected.workload.turns * expected.workload.spans
+            lacking = _differ("spans", tracer.spans(), wanted)
+            return lacking or checkpoints(prefix, jobs, expected)
+
+        found.callbacks, found.finish, found.lost = [tracer.handler], tracer.finish, lost
+        return found
+
+    return opener
+
+
 def _on_database(at: Surroundings, contender: Contender) -> Contender:
     """Count the rows and bytes of a contender that keeps checkpoints in its database."""
 
@@ -191,4 +210,7 @@ CONTENDERS: dict[str, tuple[str, Opener]] = {
     "stock": ("stock PostgresSaver", _stock),
     "saver": ("PersistSaver", _saver),
     "record": ("PersistSaver and record", _record),
+    "langfuse": ("stock and Langfuse", _traced(TRACERS["langfuse"])),
+    "mlflow": ("stock and MLflow", _traced(TRACERS["mlflow"])),
+    "openinference": ("stock and OpenInference", _traced(TRACERS["openinference"])),
 }

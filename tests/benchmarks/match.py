@@ -112,6 +112,7 @@ class Match:
         turns = player.jobs * self._workload.turns
         with self._meter.measuring(turns) as cost:
             self._run(player, [FILLED] * player.jobs if self._workload.read else threads)
+            player.contender.finish()
         if not self._workload.read:
             self._require_all(player, prefix, player.jobs)
             cost.stored = player.contender.stored(prefix)
