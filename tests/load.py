@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import random
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Literal
 
@@ -42,6 +43,7 @@ class Load:
         self.graph = persist.attach(builder.compile(checkpointer=persist.checkpointer))
         self.returned: Counter[str] = Counter()
         self._threads = [f"thread-{n}" for n in range(workers)]
+        self._runs: list[Future[None]] = []
         self._stop = threading.Event()
 
     @contextmanager
@@ -49,20 +51,32 @@ class Load:
         """Runs go on, in threads or on an event loop, while the block does; none may fail."""
         with ThreadPoolExecutor(len(self._threads)) as pool:
             if mode == "sync":
-                runs = [pool.submit(self._turns, thread_id) for thread_id in self._threads]
+                self._runs = [pool.submit(self._turns, each) for each in self._threads]
             else:
-                runs = [pool.submit(asyncio.run, self._gathered())]
+                self._runs = [pool.submit(asyncio.run, self._gathered())]
             try:
                 yield
             finally:
                 self._stop.set()
-                for run in runs:
+                for run in self._runs:
                     run.result(PATIENCE)
 
     def wait_for_turns(self, count: int) -> None:
         """Returns when so many more turns have returned."""
         target = self.returned.total() + count
-        wait_for(f"{count} more turns", lambda: self.returned.total() >= target)
+        wait_for(f"{count} more turns", lambda: self.ended or self.returned.total() >= target)
+
+    def end_connections(self, url: str, count: int) -> None:
+        """Ends the database's connections at random moments until it were so many."""
+        ended = 0
+        while ended < count and not self.ended:
+            time.sleep(random.uniform(0, 0.05))
+            ended += terminate(url)
+
+    @property
+    def ended(self) -> bool:
+        """Whether a run has failed, which leaving :meth:`running` tells of."""
+        return any(run.done() for run in self._runs)
 
     def check(self, url: str) -> None:
         """What returned is there, once each, with the record of every turn and node."""

@@ -9,9 +9,10 @@ import signal
 import socket
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from urllib.parse import quote
@@ -251,11 +252,17 @@ class PgBouncer:
             self._process.wait(PATIENCE)
             self._process = None
 
+    def logged(self, text: str) -> int:
+        """How often its log says this."""
+        return self._log().count(text)
+
+    def _log(self) -> str:
+        log = self.home / "log"
+        return log.read_text() if log.exists() else ""
+
     def _answers(self) -> bool:
         assert self._process is not None
-        log = self.home / "log"
-        text = log.read_text() if log.exists() else ""
-        assert self._process.poll() is None, f"PgBouncer ended: {text}"
+        assert self._process.poll() is None, f"PgBouncer ended: {self._log()}"
         with socket.socket() as probe:
             return probe.connect_ex(("127.0.0.1", self.port)) == 0
 
@@ -295,3 +302,70 @@ def running_pgbouncer(server_url: str, **extra: str) -> Iterator[PgBouncer]:
             yield pooler
         finally:
             pooler.stop()
+
+
+@contextmanager
+def _ended(connection: socket.socket) -> Iterator[None]:
+    """Ends a connection after the block, though another thread may be waiting on it."""
+    try:
+        yield
+    finally:
+        connection.shutdown(socket.SHUT_RDWR)
+        connection.close()
+
+
+class Interrupter:
+    """Stands before a server; ends a client amid the answer to its next COMMIT, where armed."""
+
+    def __init__(self, port: int) -> None:
+        self.interrupted = threading.Event()
+        self._armed = threading.Event()
+        self._target = port
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+
+    def arm(self) -> None:
+        self._armed.set()
+
+    def serve(self) -> None:
+        """Serves until it is closed."""
+        with suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                server = socket.create_connection(("127.0.0.1", self._target))
+                for work in (self._ask, self._answer):
+                    threading.Thread(target=work, args=[client, server], daemon=True).start()
+
+    def close(self) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+    def _ask(self, client: socket.socket, server: socket.socket) -> None:
+        with suppress(OSError), _ended(server):
+            while data := client.recv(65536):
+                server.sendall(data)
+
+    def _answer(self, client: socket.socket, server: socket.socket) -> None:
+        with suppress(OSError), _ended(client), server.makefile("rb") as answers:
+            while head := answers.read(5):
+                body = answers.read(int.from_bytes(head[1:], "big") - 4)
+                client.sendall(head + body)
+                if body == b"COMMIT\0" and self._armed.is_set():
+                    self._armed.clear()
+                    fields = b"SFATAL\0C08P01\0Mserver conn crashed?\0\0"
+                    client.sendall(b"E" + (len(fields) + 4).to_bytes(4, "big") + fields)
+                    self.interrupted.set()
+                    return
+
+
+@contextmanager
+def running_interrupter(port: int) -> Iterator[Interrupter]:
+    """Stands before the server at this port until the end of the block."""
+    interrupter = Interrupter(port)
+    thread = threading.Thread(target=interrupter.serve, daemon=True)
+    thread.start()
+    try:
+        yield interrupter
+    finally:
+        interrupter.close()
+        thread.join()

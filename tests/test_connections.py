@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import random
 import subprocess
 import sys
 import threading
@@ -34,6 +33,7 @@ from tests.servers import (
     folder,
     free_port,
     running_cluster,
+    running_interrupter,
     running_pgbouncer,
     running_standby,
     wait_for,
@@ -89,15 +89,38 @@ def test_connections_terminated_at_random_moments(
     server: Cluster, url: str, kind: str, mode: str
 ) -> None:
     with target(server, url, kind) as given, Persist(given) as persist:
-        load, ended = Load(persist), 0
+        load = Load(persist)
         with load.running(mode):
-            until = time.monotonic() + 3
-            while time.monotonic() < until:
-                time.sleep(random.uniform(0, 0.05))
-                ended += terminate(url)
+            load.end_connections(url, 60)
             load.wait_for_turns(4)
         load.check(url)
-    assert ended > 0
+
+
+@pytest.mark.parametrize("operation", ["put", "copy", "copy record", "delete record"])
+def test_an_answer_cut_short_is_asked_for_again(server: Cluster, url: str, operation: str) -> None:
+    """As a pooler does whose server ends just after its COMMIT."""
+    with running_interrupter(server.port) as between:
+        where = url.replace(f":{server.port}", f":{between.port}")
+        with Persist(f"{where}?sslmode=disable&gssencmode=disable") as persist:
+            saver, config = persist.checkpointer, persist.config("t")
+            graph = persist.attach(chain_of(["a"]).compile(checkpointer=saver))
+            graph.invoke({"count": 0}, config)
+            between.arm()
+            if operation == "put":
+                put(saver, "t")
+            elif operation == "delete record":
+                saver.delete_thread("t", record="delete")
+            else:
+                saver.copy_thread("t", "u", record=operation == "copy record")
+            assert between.interrupted.is_set()
+            found = {t: len([*saver.list(thread(t))]) for t in ("t", "u")}
+            recorded = {row["thread_id"] for row in query(url, "SELECT thread_id FROM nodes")}
+    assert (found, recorded) == {
+        "put": ({"t": 4, "u": 0}, {"t"}),
+        "copy": ({"t": 3, "u": 3}, {"t"}),
+        "copy record": ({"t": 3, "u": 3}, {"t", "u"}),
+        "delete record": ({"t": 0, "u": 0}, set()),
+    }[operation]
 
 
 @pytest.mark.parametrize("mode", ["sync", "async"])
@@ -424,9 +447,7 @@ def test_encrypted_connections(encrypted: str, url: str, certificate: Path, sslm
     with Persist(encrypted + options) as persist:
         load = Load(persist, workers=2)
         with load.running("sync"):
-            for _ in range(10):
-                time.sleep(0.1)
-                terminate(url)
+            load.end_connections(url, 10)
             load.wait_for_turns(2)
         load.check(url)
         with persist.checkpointer.journal.database.connection() as conn:

@@ -5,8 +5,6 @@ The tests of the saver and the handler run through it too, see ``POOLED`` in con
 
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -22,8 +20,8 @@ from langgraph_persist import Persist, PersistSaver
 from langgraph_persist.database.connection import Database
 from langgraph_persist.errors import ConfigurationError
 from tests.graphs import chain_of
-from tests.load import PATIENCE, Load, terminate
-from tests.servers import PgBouncer, poolers, running_pgbouncer
+from tests.load import PATIENCE, Load
+from tests.servers import PgBouncer, poolers, running_pgbouncer, wait_for
 
 SIZE = 3
 
@@ -31,7 +29,7 @@ SIZE = 3
 @pytest.fixture(params=list(poolers()))
 def pooler(request: pytest.FixtureRequest, server_url: str) -> Iterator[PgBouncer]:
     """A small pooler of the test's own."""
-    extra = poolers()[request.param] | {"default_pool_size": str(SIZE), "query_wait_timeout": "1"}
+    extra = poolers()[request.param] | {"default_pool_size": str(SIZE)}
     with running_pgbouncer(server_url, **extra) as running:
         yield running
 
@@ -46,8 +44,12 @@ def thread(thread_id: str) -> Any:
     return {"configurable": {"thread_id": thread_id, "checkpoint_ns": ""}}
 
 
-def put(saver: PostgresSaver, thread_id: str) -> None:
-    saver.put(thread(thread_id), empty_checkpoint(), {"source": "input", "step": -1}, {})
+def put(saver: PostgresSaver, thread_id: str) -> Any:
+    return saver.put(thread(thread_id), empty_checkpoint(), {"source": "input", "step": -1}, {})
+
+
+def get(saver: PostgresSaver, thread_id: str) -> Any:
+    return saver.get_tuple(thread(thread_id))
 
 
 def put_and_get(saver: PostgresSaver, rounds: int = 8) -> None:
@@ -121,15 +123,11 @@ def test_stock_prepares_statements_that_others_meet(pooler: PgBouncer, pooled: s
 @pytest.mark.parametrize("mode", ["sync", "async"])
 def test_runs_go_on_when_server_connections_end(pooled: str, migrated: str, mode: str) -> None:
     with Persist(pooled) as persist:
-        load, ended = Load(persist), 0
+        load = Load(persist)
         with load.running(mode):
-            until = time.monotonic() + 3
-            while time.monotonic() < until:
-                time.sleep(0.03)
-                ended += terminate(migrated)
+            load.end_connections(migrated, 20)
             load.wait_for_turns(4)
         load.check(migrated)
-    assert ended > 10
 
 
 def test_runs_go_on_when_the_pooler_restarts(pooler: PgBouncer, pooled: str, migrated: str) -> None:
@@ -144,24 +142,40 @@ def test_runs_go_on_when_the_pooler_restarts(pooler: PgBouncer, pooled: str, mig
         load.check(migrated)
 
 
-def test_a_busy_pooler_is_waited_for(pooled: str) -> None:
-    """PgBouncer ends clients that waited ``query_wait_timeout`` for a server connection."""
-    saver = PersistSaver(pooled)
-    put(saver, "t")
-    done = threading.Event()
-    with ThreadPoolExecutor(2) as executor, ExitStack() as stack:
-        for _ in range(SIZE):
-            holder = stack.enter_context(psycopg.connect(pooled))
+def occupied(stack: ExitStack, url: str) -> None:
+    """Occupies one of the pooler's server connections until the stack is closed."""
+    while True:
+        try:
+            holder = stack.enter_context(psycopg.connect(url))
             holder.execute("SELECT 1")
-        written = executor.submit(put, saver, "t")
-        read = executor.submit(saver.get_tuple, thread("t"))
-        time.sleep(2.5)
-        assert not (written.done() or read.done())
-        done.set()
-        stack.close()
-        written.result(PATIENCE)
-        assert read.result(PATIENCE) is not None
-    saver.close()
+            return
+        except psycopg.OperationalError:
+            continue  # the server took too long to give the pooler a connection
+
+
+@pytest.mark.parametrize("kind", list(poolers()))
+@pytest.mark.parametrize("operation", ["put", "get"])
+def test_a_busy_pooler_is_waited_for(
+    server_url: str, migrated: str, kind: str, operation: str
+) -> None:
+    """PgBouncer ends clients that waited ``query_wait_timeout`` for a server connection."""
+    extra = poolers()[kind] | {"default_pool_size": str(SIZE), "query_wait_timeout": "1"}
+    with running_pgbouncer(server_url, **extra) as pooler, ThreadPoolExecutor(1) as executor:
+        saver = PersistSaver(pooler.url(migrated))
+        put(saver, "t")
+        with ExitStack() as stack:
+            for _ in range(SIZE):
+                occupied(stack, pooler.url(migrated))
+            ended = pooler.logged("query_wait_timeout")
+            work = put if operation == "put" else get
+            waiting = executor.submit(work, saver, "t")
+            wait_for(
+                "the end of two tries",
+                lambda: waiting.done() or pooler.logged("query_wait_timeout") >= ended + 2,
+            )
+            assert not waiting.done()
+        assert waiting.result(PATIENCE) is not None
+        saver.close()
 
 
 def test_migrations_ask_for_a_direct_connection(pooler: PgBouncer, database: str) -> None:

@@ -121,8 +121,10 @@ def is_connection_lost(error: BaseException) -> bool:
         return False
     if error.sqlstate is not None:
         return CONNECTION_LOST.fullmatch(error.sqlstate) is not None
-    # libpq reports a broken socket without an SQLSTATE.
-    return isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError))
+    # libpq reports a broken socket without an SQLSTATE; an answer that the connection's end cut
+    # short is an internal error to psycopg.
+    broken = (psycopg.OperationalError, psycopg.InterfaceError, psycopg.InternalError)
+    return isinstance(error, broken)
 
 
 class Backoff:

@@ -22,6 +22,7 @@ INSERT INTO {{schema}}.sessions
 SELECT copied.*
 FROM {{schema}}.sessions AS own, jsonb_populate_record(own, %(thread)s) AS copied
 WHERE own.thread_id = %(source)s
+ON CONFLICT DO NOTHING
 
 -- copy_workflows --
 -- Copies a thread's workflows to another thread.
@@ -29,6 +30,7 @@ INSERT INTO {{schema}}.workflows
 SELECT copied.*
 FROM {{schema}}.workflows AS own, jsonb_populate_record(own, %(thread)s) AS copied
 WHERE own.thread_id = %(source)s
+ON CONFLICT DO NOTHING
 
 -- copy_workflow_runs --
 -- Copies a thread's workflow runs to another thread.
@@ -36,6 +38,7 @@ INSERT INTO {{schema}}.workflow_runs
 SELECT copied.*
 FROM {{schema}}.workflow_runs AS own, jsonb_populate_record(own, %(thread)s) AS copied
 WHERE own.thread_id = %(source)s
+ON CONFLICT DO NOTHING
 
 -- copy_messages --
 -- Copies a thread's messages to another thread.
@@ -43,6 +46,7 @@ INSERT INTO {{schema}}.messages
 SELECT copied.*
 FROM {{schema}}.messages AS own, jsonb_populate_record(own, %(thread)s) AS copied
 WHERE own.thread_id = %(source)s
+ON CONFLICT DO NOTHING
 
 -- copy_state_values --
 -- Copies a thread's state values to another thread.
@@ -50,6 +54,7 @@ INSERT INTO {{schema}}.state_values
 SELECT copied.*
 FROM {{schema}}.state_values AS own, jsonb_populate_record(own, %(thread)s) AS copied
 WHERE own.thread_id = %(source)s
+ON CONFLICT DO NOTHING
 
 -- copy_nodes --
 -- Copies a thread's nodes to another thread.
@@ -57,6 +62,7 @@ INSERT INTO {{schema}}.nodes
 SELECT copied.*
 FROM {{schema}}.nodes AS own, jsonb_populate_record(own, %(thread)s) AS copied
 WHERE own.thread_id = %(source)s
+ON CONFLICT DO NOTHING
 
 -- copy_generations --
 -- Copies a thread's generations to another thread.
@@ -64,6 +70,7 @@ INSERT INTO {{schema}}.generations
 SELECT copied.*
 FROM {{schema}}.generations AS own, jsonb_populate_record(own, %(thread)s) AS copied
 WHERE own.thread_id = %(source)s
+ON CONFLICT DO NOTHING
 
 -- copy_retrievals --
 -- Copies a thread's retrievals to another thread.
@@ -71,6 +78,7 @@ INSERT INTO {{schema}}.retrievals
 SELECT copied.*
 FROM {{schema}}.retrievals AS own, jsonb_populate_record(own, %(thread)s) AS copied
 WHERE own.thread_id = %(source)s
+ON CONFLICT DO NOTHING
 
 -- copy_plans --
 -- Copies a thread's plans to another thread.
@@ -78,6 +86,7 @@ INSERT INTO {{schema}}.plans
 SELECT copied.*
 FROM {{schema}}.plans AS own, jsonb_populate_record(own, %(thread)s) AS copied
 WHERE own.thread_id = %(source)s
+ON CONFLICT DO NOTHING
 
 -- copy_plan_versions --
 -- Copies a thread's plan versions to another thread.
@@ -85,6 +94,7 @@ INSERT INTO {{schema}}.plan_versions
 SELECT copied.*
 FROM {{schema}}.plan_versions AS own, jsonb_populate_record(own, %(thread)s) AS copied
 WHERE own.thread_id = %(source)s
+ON CONFLICT DO NOTHING
 
 -- copy_todos --
 -- Copies a thread's todos to another thread.
@@ -92,6 +102,7 @@ INSERT INTO {{schema}}.todos
 SELECT copied.*
 FROM {{schema}}.todos AS own, jsonb_populate_record(own, %(thread)s) AS copied
 WHERE own.thread_id = %(source)s
+ON CONFLICT DO NOTHING
 
 -- copy_execution_results --
 -- Copies a thread's execution results to another thread.
@@ -99,6 +110,7 @@ INSERT INTO {{schema}}.execution_results
 SELECT copied.*
 FROM {{schema}}.execution_results AS own, jsonb_populate_record(own, %(thread)s) AS copied
 WHERE own.thread_id = %(source)s
+ON CONFLICT DO NOTHING
 
 -- copy_tool_executions --
 -- Copies a thread's tool executions to another thread.
@@ -106,6 +118,7 @@ INSERT INTO {{schema}}.tool_executions
 SELECT copied.*
 FROM {{schema}}.tool_executions AS own, jsonb_populate_record(own, %(thread)s) AS copied
 WHERE own.thread_id = %(source)s
+ON CONFLICT DO NOTHING
 
 -- copy_hitl_events --
 -- Copies a thread's hitl events to another thread.
@@ -113,6 +126,7 @@ INSERT INTO {{schema}}.hitl_events
 SELECT copied.*
 FROM {{schema}}.hitl_events AS own, jsonb_populate_record(own, %(thread)s) AS copied
 WHERE own.thread_id = %(source)s
+ON CONFLICT DO NOTHING
 
 -- copy_evaluations --
 -- Copies a thread's evaluations to another thread.
@@ -120,6 +134,7 @@ INSERT INTO {{schema}}.evaluations
 SELECT copied.*
 FROM {{schema}}.evaluations AS own, jsonb_populate_record(own, %(thread)s) AS copied
 WHERE own.thread_id = %(source)s
+ON CONFLICT DO NOTHING
 
 -- copy_feedback --
 -- Copies a thread's feedback to another thread.
@@ -127,6 +142,7 @@ INSERT INTO {{schema}}.feedback
 SELECT copied.*
 FROM {{schema}}.feedback AS own, jsonb_populate_record(own, %(thread)s) AS copied
 WHERE own.thread_id = %(source)s
+ON CONFLICT DO NOTHING
 
 -- copy_projection_errors --
 -- Copies a thread's projection errors to another thread.
@@ -134,3 +150,4 @@ INSERT INTO {{schema}}.projection_errors
 SELECT copied.*
 FROM {{schema}}.projection_errors AS own, jsonb_populate_record(own, %(thread)s) AS copied
 WHERE own.thread_id = %(source)s
+ON CONFLICT DO NOTHING
