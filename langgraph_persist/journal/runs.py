@@ -36,6 +36,7 @@ class Known:
         self._ids: OrderedDict[UUID, None] = OrderedDict()
         self.entries: dict[tuple[str, str], tuple[str, Any]] = {}
         """By checkpoint_ns and channel: the version last put, and its entry in ``nodes.state``."""
+        self._blobs: dict[tuple[str, str], str] = {}
 
     def __contains__(self, id_: object) -> bool:
         return id_ in self._ids
@@ -45,6 +46,15 @@ class Known:
         if len(self.entries) >= MEMORY_ENTRIES:
             self.entries.clear()
         self.entries[checkpoint_ns, channel] = (version, entry)
+
+    def stores(self, checkpoint_ns: str, channel: str, version: str) -> bool:
+        """Remember that this version of a channel is a blob; False if that was known."""
+        if self._blobs.get((checkpoint_ns, channel)) == version:
+            return False
+        if len(self._blobs) >= MEMORY_ENTRIES:
+            self._blobs.clear()
+        self._blobs[checkpoint_ns, channel] = version
+        return True
 
     def learn(self, rows: Rows) -> None:
         """Remember the ids of rows that were queued, forgetting the oldest beyond the bound."""

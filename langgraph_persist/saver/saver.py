@@ -49,9 +49,10 @@ from langgraph_persist.journal.journal import CALL_SETUP, TABLES_MISSING
 from langgraph_persist.journal.unit import Blob, Fields, Rows, Write
 from langgraph_persist.retention import Retention
 from langgraph_persist.saver.exact import CONSTRUCTORS, dumps
+from langgraph_persist.saver.large import TOO_LARGE, select_apart
 from langgraph_persist.saver.pages import pages
 from langgraph_persist.saver.stock import StockCursor
-from langgraph_persist.saver.values import encrypts, odd_items, split
+from langgraph_persist.saver.values import encrypts, may_be_inline_elsewhere, odd_items, split
 from langgraph_persist.saver.watch import INTERNAL_CHANNELS, Watch
 
 T = TypeVar("T")
@@ -218,7 +219,7 @@ class PersistSaver(PostgresSaver):
         thread_id = _thread_id(configurable)
         ns, parent = configurable.get("checkpoint_ns", ""), configurable.get("checkpoint_id")
         inline, rich = split(checkpoint["channel_values"], inline=not self._encrypts)
-        versions = {k: str(v) for k, v in new_versions.items() if k in rich}
+        versions = self._blob_versions(thread_id, ns, rich, checkpoint, new_versions)
         run, graph = self.journal.runs.find(config, thread_id, ns)
         row: Fields = {
             "thread_id": thread_id,
@@ -229,10 +230,14 @@ class PersistSaver(PostgresSaver):
             "metadata": self._dump_metadata(thread_id, config, metadata),
             "workflow_id": run.workflow_id if run else None,
         }
-        blobs = [
-            Blob(thread_id, ns, k, version, *self._dumps(thread_id, None, k, rich[k]))
-            for k, version in versions.items()
-        ]
+        try:
+            blobs = [
+                Blob(thread_id, ns, k, version, *self._dumps(thread_id, None, k, rich[k]))
+                for k, version in versions.items()
+            ]
+        except UnserializableValue:
+            self.journal.runs.forget(thread_id)  # what was to be stored
+            raise
         # First, since it may refuse the checkpoint that nodes wait for.
         derived = self._watch.derive(run, graph, config, checkpoint, metadata, self.get_tuple)
         rows = self._record_rows(run, graph, row, checkpoint, metadata) if run else []
@@ -245,6 +250,28 @@ class PersistSaver(PostgresSaver):
         }
         rows += derived.rows
         return Unit(thread_id, rows, row, blobs, projected=derived.projected), saved
+
+    def _blob_versions(
+        self,
+        thread_id: str,
+        ns: str,
+        rich: Mapping[str, Any],
+        checkpoint: Checkpoint,
+        new_versions: ChannelVersions,
+    ) -> dict[str, str]:
+        """The values to be stored, by channel, with their versions.
+
+        An old one that is not known to be a blob is among them: it may be inline so far, in a
+        checkpoint that stock made, say, and would be lost with this one.
+        """
+        versions = {k: str(v) for k, v in new_versions.items() if k in rich}
+        if suspects := [k for k, value in rich.items() if may_be_inline_elsewhere(value)]:
+            known = self.journal.runs.known(thread_id)
+            for channel in suspects:
+                version = checkpoint["channel_versions"].get(channel)
+                if version is not None and known.stores(ns, channel, str(version)):
+                    versions[channel] = str(version)
+        return versions
 
     def _record_rows(
         self,
@@ -482,39 +509,48 @@ class PersistSaver(PostgresSaver):
         prepare: bool | None = None,
     ) -> DictRows:
         sql = queries("checkpoints", self.schemas)
-        select = sql["select_checkpoints"]
+        select, whole = sql["select_checkpoints"], args
         if thread_id is not None:
             # Citus asks one node instead of all of them only if every table is told the thread.
             select = select.replace(".thread_id = c.thread_id", ".thread_id = %s")
-            args = [thread_id, thread_id, *args]
+            whole = [thread_id, thread_id, *args]
         query = f"{select} {where}".encode()
 
         def work(conn: Connection[Any]) -> DictRows:
             with conn.cursor(binary=True, row_factory=dict_row) as cur:
-                rows = cur.execute(query, args, prepare=prepare).fetchall()
-                old = [r for r in rows if r["checkpoint"]["v"] < 4 and r["parent_checkpoint_id"]]
-                if old:
-                    self._add_pending_sends(cur, sql["select_pending_sends"].encode(), old)
-            return rows
+                rows = cur.execute(query, whole, prepare=prepare).fetchall()
+            return self._with_pending_sends(conn, rows)
 
-        return self._read(operation, thread_id, work)
+        try:
+            return self._read(operation, thread_id, work)
+        except TOO_LARGE:
+            return self._read(
+                operation,
+                thread_id,
+                lambda conn: self._with_pending_sends(conn, select_apart(conn, sql, where, args)),
+            )
 
-    def _add_pending_sends(self, cur: Cursor[DictRow], sql: bytes, old: DictRows) -> None:
+    def _with_pending_sends(self, conn: Connection[Any], rows: DictRows) -> DictRows:
         """Give checkpoints before version 4 the sends that their parents hold."""
         by_thread: dict[str, DictRows] = defaultdict(list)
-        for row in old:
-            by_thread[row["thread_id"]].append(row)
-        for thread_id, rows in by_thread.items():
-            parents = [row["parent_checkpoint_id"] for row in rows]
-            found = cur.execute(sql, {"thread_id": thread_id, "checkpoint_ids": parents}).fetchall()
+        for row in rows:
+            if row["checkpoint"]["v"] < 4 and row["parent_checkpoint_id"]:
+                by_thread[row["thread_id"]].append(row)
+        sql = queries("checkpoints", self.schemas)["select_pending_sends"].encode()
+        for thread_id, old in by_thread.items():
+            parents = [row["parent_checkpoint_id"] for row in old]
+            params = {"thread_id": thread_id, "checkpoint_ids": parents}
+            with conn.cursor(binary=True, row_factory=dict_row) as cur:
+                found = cur.execute(sql, params).fetchall()
             sends = {row["checkpoint_id"]: row["sends"] for row in found}
-            for row in rows:
+            for row in old:
                 row["channel_values"] = row["channel_values"] or []
                 self._migrate_pending_sends(
                     sends.get(row["parent_checkpoint_id"], []),
                     row["checkpoint"],
                     row["channel_values"],
                 )
+        return rows
 
     def _announce(self, run: Run, graph: Graph, row: DictRow | None) -> None:
         """Tell the run that loads this checkpoint where it starts from."""

@@ -9,6 +9,9 @@ from typing import Any
 from langgraph.checkpoint.serde.encrypted import EncryptedSerializer
 from langgraph.checkpoint.serde.types import _DeltaSnapshot
 
+LONGEST_TEXT = 1_000
+"""Characters; a longer text is stored once a version, not again in every checkpoint."""
+
 
 def encrypts(serde: object) -> bool:
     """Whether a serializer encrypts what it is given."""
@@ -24,11 +27,20 @@ def split(
     for channel, value in values.items():
         if isinstance(value, _DeltaSnapshot):
             rich[channel], plain[channel] = value, True
-        elif inline and survives_jsonb(value):
+        elif inline and survives_jsonb(value) and not _is_long(value):
             plain[channel] = value
         else:
             rich[channel] = value
     return plain, rich
+
+
+def may_be_inline_elsewhere(value: Any) -> bool:
+    """Whether stock, or a saver that does not encrypt, may have put a value into the JSON."""
+    return isinstance(value, (str, int, float))
+
+
+def _is_long(value: Any) -> bool:
+    return type(value) is str and len(value) > LONGEST_TEXT
 
 
 def survives_jsonb(value: Any) -> bool:

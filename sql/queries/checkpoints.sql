@@ -100,6 +100,35 @@ SELECT
     ) AS pending_writes
 FROM {{checkpoint_schema}}.checkpoints AS c
 
+-- select_bare_checkpoints --
+-- Checkpoints without what is stored apart; a WHERE clause follows.
+SELECT
+    c.thread_id, c.checkpoint, c.checkpoint_ns, c.checkpoint_id, c.parent_checkpoint_id,
+    c.metadata, c.workflow_id
+FROM {{checkpoint_schema}}.checkpoints AS c
+
+-- select_channel_values --
+-- The channel values of one checkpoint that are stored apart.
+SELECT convert_to(b.channel, 'UTF8'), convert_to(b.type, 'UTF8'), b.blob
+FROM {{checkpoint_schema}}.checkpoint_blobs AS b
+WHERE b.thread_id = %(thread_id)s AND b.checkpoint_ns = %(checkpoint_ns)s
+    AND (b.channel, b.version) IN (
+        SELECT v.key, v.value
+        FROM {{checkpoint_schema}}.checkpoints AS c
+        CROSS JOIN jsonb_each_text(c.checkpoint -> 'channel_versions') AS v
+        WHERE c.thread_id = %(thread_id)s AND c.checkpoint_ns = %(checkpoint_ns)s
+            AND c.checkpoint_id = %(checkpoint_id)s
+    )
+
+-- select_pending_writes --
+-- What tasks of one checkpoint wrote.
+SELECT
+    convert_to(w.task_id, 'UTF8'), convert_to(w.channel, 'UTF8'), convert_to(w.type, 'UTF8'), w.blob,
+    convert_to(w.task_path, 'UTF8'), convert_to(w.idx::text, 'UTF8')
+FROM {{checkpoint_schema}}.checkpoint_writes AS w
+WHERE w.thread_id = %(thread_id)s AND w.checkpoint_ns = %(checkpoint_ns)s
+    AND w.checkpoint_id = %(checkpoint_id)s
+
 -- select_pending_sends --
 -- The sends of parent checkpoints, which checkpoints before version 4 keep there.
 SELECT checkpoint_id,
