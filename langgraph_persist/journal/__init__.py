@@ -3,7 +3,16 @@
 from langgraph_persist.journal.derive import Change, Derived, Projector, State
 from langgraph_persist.journal.journal import Journal
 from langgraph_persist.journal.privacy import Seal
-from langgraph_persist.journal.runs import Graph, Known, OpenNode, Run, Runs, Saved, current_run
+from langgraph_persist.journal.runs import (
+    Graph,
+    Known,
+    Listed,
+    OpenNode,
+    Run,
+    Runs,
+    Saved,
+    current_run,
+)
 from langgraph_persist.journal.share import release, share
 from langgraph_persist.journal.unit import Fields, Late, Projected, Rows, Statement, Unit
 
@@ -15,6 +24,7 @@ __all__ = [
     "Journal",
     "Known",
     "Late",
+    "Listed",
     "OpenNode",
     "Projected",
     "Projector",

@@ -10,7 +10,7 @@ from langgraph_persist.journal.runs import Graph, Run
 from langgraph_persist.journal.unit import Projected, Rows
 
 State: TypeAlias = Mapping[str, Any]
-"""The values of a graph's channels, by name; live ones, not to be changed."""
+"""The values of a graph's channels, by name; not to be changed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

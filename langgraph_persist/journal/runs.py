@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -81,6 +81,15 @@ class Saved(NamedTuple):
     versions: Mapping[str, Any]
 
 
+class Listed(NamedTuple):
+    """The list of todos that a checkpoint holds."""
+
+    version: str | None
+    todos: Sequence[Fields]
+    source: str
+    """What made the checkpoint: ``input``, ``loop``, ``update`` or ``fork``."""
+
+
 @dataclass(slots=True, eq=False)
 class OpenNode:
     """A node under way: what it did so far waits here until the node ends."""
@@ -134,6 +143,8 @@ class Run:
         """Columns of the workflow that its state fills."""
         self.states: dict[Graph, Saved] = {}
         """The checkpoint last loaded or saved of the graphs whose states are compared."""
+        self.todos: dict[Graph, Listed] = {}
+        """The list of todos last loaded or saved of the graphs that have one."""
         self._lock = threading.Lock()
         self._saved: dict[Graph, dict[int, str]] = {}
         self._held: list[OpenNode] = []

@@ -57,6 +57,7 @@ KEYS: dict[str, tuple[str, ...]] = {
     "generations": ("thread_id", "id"),
     "tool_executions": ("thread_id", "id"),
     "retrievals": ("thread_id", "id"),
+    "todo_lists": ("thread_id", "checkpoint_ns", "checkpoint_id"),
     "workflow_totals": ("thread_id", "id"),
     "projection_errors": ("thread_id", "id"),
 }

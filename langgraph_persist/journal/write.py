@@ -18,7 +18,7 @@ from psycopg.types.json import Jsonb
 
 from langgraph_persist.database.queries import Schemas, queries
 from langgraph_persist.journal.project import write_carefully
-from langgraph_persist.journal.unit import KEYS, Group, Late, Projected, Rows
+from langgraph_persist.journal.unit import KEYS, Fields, Group, Late, Rows
 
 _PIPELINE = Capabilities().has_pipeline()
 
@@ -26,6 +26,23 @@ LEAVES = frozenset(
     {"messages", "state_values", "nodes", "generations", "tool_executions", "retrievals"}
 )
 """Tables whose rows depend on nothing that the same group writes after their parents."""
+
+SEQUENCES = {
+    "todo_lists": (
+        "continue_plan",
+        "abandon_todos",
+        "abandon_plan",
+        "open_plan",
+        "write_plan_version",
+        "drop_todos",
+        "write_todos",
+        "link_todos",
+        "claim_tool_executions",
+        "write_execution_results",
+        "sum_plan",
+    )
+}
+"""What is written row by row, each by several statements."""
 
 LARGEST_DATA = 512 << 20
 """Bytes of values in one statement, unless a single value is larger; a message takes 1 GiB."""
@@ -49,7 +66,11 @@ def statements(conn: Connection[Any], schemas: Schemas) -> Sql:
     own = queries("citus", schemas)
     with conn.transaction(), conn.cursor(row_factory=tuple_row) as cur:
         found = cur.execute(own["is_citus"].encode()).fetchone()
-    shared = {**queries("checkpoints", schemas), **queries("record", schemas)}
+    shared = {
+        name: text
+        for area in ("checkpoints", "record", "plans")
+        for name, text in queries(area, schemas).items()
+    }
     is_citus = found == (True,)
     return Sql({**shared, **own} if is_citus else shared, combines=not is_citus)
 
@@ -71,8 +92,8 @@ def write_group(
     protect: Callable[[Rows], Rows],
 ) -> None:
     """Commit the whole group, or nothing of it; ``protect`` hides what no record may tell."""
-    if attempt.again and group.projected:
-        group.projected = _unsaved(conn, group, sql)
+    if attempt.again and (group.projected or "todo_lists" in group.rows):
+        _leave_saved(conn, group, sql)
     if attempt.careful:
         with conn.transaction():
             refused = write_carefully(conn, group.projected)
@@ -85,14 +106,20 @@ def write_group(
         _execute(conn, steps)
 
 
-def _unsaved(conn: Connection[Any], group: Group, sql: Sql) -> list[Projected]:
-    """The projected rows whose checkpoints are not there, so neither are they."""
-    keys = list(dict.fromkeys(row.checkpoint for row in group.projected))
+def _leave_saved(conn: Connection[Any], group: Group, sql: Sql) -> None:
+    """Leave out what is written once for a checkpoint, where the checkpoint is there."""
+    lists = group.rows.pop("todo_lists", {})
+    keys = {row.checkpoint for row in group.projected} | {*map(_checkpoint, lists.values())}
     names = ("thread_ids", "checkpoint_ns", "checkpoint_ids")
     params = dict(zip(names, map(list, zip(*keys, strict=True)), strict=True))
     cursor = conn.cursor(row_factory=tuple_row)
     saved = {*cursor.execute(_statement(sql.texts["find_checkpoints"]), params).fetchall()}
-    return [row for row in group.projected if row.checkpoint not in saved]
+    group.projected = [row for row in group.projected if row.checkpoint not in saved]
+    group.add_rows([("todo_lists", r) for r in lists.values() if _checkpoint(r) not in saved])
+
+
+def _checkpoint(row: Fields) -> tuple[str, str, str]:
+    return row["checkpoint_thread_id"], row["checkpoint_ns"], row["checkpoint_id"]
 
 
 def _execute(conn: Connection[Any], steps: Sequence[tuple[bytes, Params]]) -> None:
@@ -120,6 +147,10 @@ def _steps(group: Group, sql: Sql, again: bool) -> Iterator[tuple[bytes, Params]
         rows = [*group.rows.get(table, {}).values()]
         if rows and table in LEAVES:
             batch[table] = rows
+        elif rows and table in SEQUENCES:
+            yield from _together(sql, batch)
+            yield from _in_sequence(sql, table, rows)
+            batch = {}
         elif rows:
             yield from _together(sql, batch)
             yield _statement(sql.texts[table]), _params(rows)
@@ -142,6 +173,13 @@ def _together(
         return
     for name in rows:
         yield _statement(sql.texts[name]), _params(rows[name]) | binary
+
+
+def _in_sequence(sql: Sql, table: str, rows: Sequence[Any]) -> Iterator[tuple[bytes, Params]]:
+    for row in rows:
+        params = {"thread_id": row["thread_id"], "row": _json(row)}
+        for name in SEQUENCES[table]:
+            yield _statement(sql.texts[name]), params
 
 
 def _params(rows: Sequence[Any]) -> Params:
@@ -196,8 +234,8 @@ def _with_values(group: Group) -> Iterator[tuple[str, dict[str, Any]]]:
             yield name, row._asdict()
 
 
-def _json(rows: Sequence[Any]) -> Jsonb:
-    return Jsonb(rows, dumps=_dumps)
+def _json(value: Any) -> Jsonb:
+    return Jsonb(value, dumps=_dumps)
 
 
 _dumps = partial(orjson.dumps, default=Late.value)

@@ -86,6 +86,8 @@ class Plan(Times, Base):
     actual_duration_seconds: Mapped[float | None]
     started_at: Mapped[datetime | None]
     completed_at: Mapped[datetime | None]
+    checkpoint_ns: Mapped[str | None]
+    channel_version: Mapped[str | None]
 
     session: Mapped[Session] = relationship(back_populates="plans")
     workflow: Mapped[Workflow | None] = linked("plans")
@@ -163,6 +165,7 @@ class Todo(Times, Base):
     error_message: Mapped[str | None]
     started_at: Mapped[datetime | None]
     completed_at: Mapped[datetime | None]
+    key: Mapped[str | None]
 
     plan: Mapped[Plan] = relationship(back_populates="todos")
     approver: Mapped[User | None] = relationship(back_populates="approved_todos")

@@ -44,6 +44,7 @@ from langgraph_persist.errors import (
     UnserializableValue,
 )
 from langgraph_persist.extract import clean_text, state_entry, to_json
+from langgraph_persist.extract.todos import CHANNEL
 from langgraph_persist.journal import Graph, Journal, Projector, Run, Unit, release, share
 from langgraph_persist.journal.journal import CALL_SETUP, TABLES_MISSING
 from langgraph_persist.journal.unit import Blob, Fields, Rows, Write
@@ -51,6 +52,7 @@ from langgraph_persist.retention import Retention
 from langgraph_persist.saver.exact import CONSTRUCTORS, dumps
 from langgraph_persist.saver.large import TOO_LARGE, select_apart
 from langgraph_persist.saver.pages import pages
+from langgraph_persist.saver.plans import Plans
 from langgraph_persist.saver.stock import StockCursor
 from langgraph_persist.saver.values import encrypts, may_be_inline_elsewhere, odd_items, split
 from langgraph_persist.saver.watch import INTERNAL_CHANNELS, Watch
@@ -100,6 +102,7 @@ class PersistSaver(PostgresSaver):
         self._watch = Watch(projector)
         self._owns_journal = journal is None
         self.journal = journal or share(conn, schema, checkpoint_schema)
+        self._plans = Plans(self.journal)
         if isinstance(self.serde, (JsonPlusSerializer, EncryptedSerializer)):
             self.serde = self.with_allowlist(CONSTRUCTORS).serde
         self._encrypts = encrypts(self.serde)
@@ -160,7 +163,7 @@ class PersistSaver(PostgresSaver):
     ) -> RunnableConfig:
         """Like :meth:`put`; waits without blocking the event loop."""
         put = (config, checkpoint, metadata, new_versions)
-        if self._watch.takes_time:
+        if self._watch.takes_time or CHANNEL in new_versions:
             unit, saved = await self._in_executor(self._checkpoint_unit, *put)
         else:
             unit, saved = self._checkpoint_unit(*put)
@@ -249,6 +252,7 @@ class PersistSaver(PostgresSaver):
             }
         }
         rows += derived.rows
+        rows += self._plans.rows(run, graph, config, checkpoint, metadata, self.get_tuple)
         return Unit(thread_id, rows, row, blobs, projected=derived.projected), saved
 
     def _blob_versions(
@@ -412,6 +416,7 @@ class PersistSaver(PostgresSaver):
         found = self._load_checkpoint_tuple(rows[0]) if rows else None
         if run is not None and found is not None:
             self._watch.loaded(run, graph, found.checkpoint)
+            self._plans.loaded(run, graph, found)
         return found
 
     async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:

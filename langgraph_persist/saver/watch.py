@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -43,8 +44,8 @@ class Watch:
         """A run has loaded a checkpoint; it starts from the first one of a graph."""
         projector = self._projector
         if projector is not None and projector.follows(graph) and graph not in run.states:
-            saved = self._keep(run, graph, checkpoint)
-            projector.loaded(run, graph, saved.values)
+            self._keep(run, graph, checkpoint)
+            projector.loaded(run, graph, state_of(checkpoint))
 
     def derive(
         self,
@@ -92,13 +93,34 @@ class Watch:
         found = load({"configurable": where})
         return None if found is None else _saved(found.checkpoint)
 
-    def _keep(self, run: Run, graph: Graph, checkpoint: Checkpoint) -> Saved:
-        saved = run.states[graph] = _saved(checkpoint)
-        return saved
+    def _keep(self, run: Run, graph: Graph, checkpoint: Checkpoint) -> None:
+        assert self._projector is not None
+        if self._projector.compares:
+            saved = _saved(checkpoint, run.states.get(graph))
+        else:
+            saved = Saved(checkpoint["id"], {}, {})
+        run.states[graph] = saved
 
 
-def _saved(checkpoint: Checkpoint) -> Saved:
-    return Saved(checkpoint["id"], state_of(checkpoint), checkpoint["channel_versions"])
+def _saved(checkpoint: Checkpoint, before: Saved | None = None) -> Saved:
+    """What a checkpoint holds, out of reach of nodes that change their input in place."""
+    versions = dict(checkpoint["channel_versions"])
+    values: dict[str, Any] = {}
+    for channel, value in state_of(checkpoint).items():
+        known = before is not None and before.versions.get(channel) == versions.get(channel)
+        if before is not None and known and channel in before.values:
+            values[channel] = before.values[channel]
+        else:
+            values[channel] = _copy(value)
+    return Saved(checkpoint["id"], values, versions)
+
+
+def _copy(value: Any) -> Any:
+    try:
+        return copy.deepcopy(value)
+    except Exception:
+        # It holds what cannot be copied, a lock or a client.
+        return value
 
 
 def _metadata(config: RunnableConfig, metadata: CheckpointMetadata) -> Mapping[str, Any]:
