@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import json
 from collections.abc import Callable
 from typing import Any
@@ -22,15 +23,19 @@ from langchain_core.messages import (
     ToolMessage,
 )
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
+from langgraph.types import Command, Send
 
 from langgraph_persist.extract import (
+    Stored,
+    document,
     is_message_list,
+    message_entry,
     message_list,
-    message_row,
+    prompt_entry,
     state_entry,
     to_json_bytes,
 )
-from tests.test_extract_json import ANY_TEXT, Hostile
+from tests.test_extract_json import ANY_TEXT, VALUES, Hostile
 
 
 def answer() -> AIMessage:
@@ -60,8 +65,17 @@ def as_json(fields: dict[str, Any]) -> Any:
     return json.loads(orjson.dumps(fields))
 
 
+def row_of(message: BaseMessage) -> dict[str, Any]:
+    ((_, row),) = message_entry(message).rows(())
+    return row
+
+
+def id_of(message: BaseMessage) -> UUID:
+    return UUID(bytes=message_entry(message).digest)
+
+
 class Store:
-    """What the database would hold, read back as its view does."""
+    """What the database would hold, read back as its views do."""
 
     def __init__(self) -> None:
         self.tables: dict[str, dict[str, Any]] = {"messages": {}, "state_values": {}}
@@ -69,8 +83,9 @@ class Store:
 
     def add(self, rows: list[tuple[str, dict[str, Any]]]) -> None:
         for table, row in rows:
-            assert row["id"] not in self.known, "a row came twice"
-            self.known.add(row["id"])
+            key = row.get("entry_id", row["id"])
+            assert key not in self.known, "a row came twice"
+            self.known |= {key, row["id"]}
             self.tables[table][str(row["id"])] = as_json(row)
 
     def put(self, messages: list[BaseMessage]) -> int:
@@ -78,19 +93,62 @@ class Store:
         self.add(rows)
         return len(rows)
 
-    def contents(self, list_id: Any) -> list[Any]:
+    def keep(self, stored: Stored) -> Any:
+        """A value's column as JSON, and its rows in their tables."""
+        self.add(stored.rows)
+        return as_json(stored.value)
+
+    def parts(self, list_id: Any) -> list[Any]:
         if list_id is None:
             return []
         row = self.tables["state_values"][str(list_id)]
-        ids = row["value"]
-        return self.contents(row["base_id"]) + [self.tables["messages"][i]["content"] for i in ids]
+        return [*self.parts(row["base_id"]), *row["value"]]
+
+    def message(self, content_id: str, name: str | None = None) -> dict[str, Any]:
+        row = self.tables["messages"][content_id]
+        shown = {"type": row["role"], "id": name, "name": row["name"]}
+        shown |= {"tool_call_id": row["tool_call_id"], "tool_calls": row["tool_calls"]}
+        content = row["text"] if row["content"] is None else row["content"]
+        kept = {key: value for key, value in shown.items() if value is not None}
+        return {**kept, "content": content, **(row["extra"] or {})}
+
+    def contents(self, list_id: Any) -> list[Any]:
+        return [self.message(*entry)["content"] for entry in self.parts(list_id)]
+
+    def stored(self, id_: str) -> Any:
+        row = self.tables["state_values"][id_]
+        if row["kind"] == "value":
+            return row["value"]
+        parts = self.parts(id_)
+        return parts if row["kind"] == "list" else [self.message(*entry) for entry in parts]
+
+    def whole(self, value: Any) -> Any:
+        if isinstance(value, list):
+            return [whole for item in value for whole in self.spliced(item)]
+        if not isinstance(value, dict):
+            return value
+        match value:
+            case {"$stored": id_, **rest} if not rest:
+                return self.stored(id_)
+            case {"$message": entry, **rest} if not rest:
+                return self.message(*entry)
+            case {"$text": [id_], **rest} if not rest:
+                return self.tables["messages"][id_]["text"]
+        return {key: self.whole(item) for key, item in value.items()}
+
+    def spliced(self, item: Any) -> list[Any]:
+        match item:
+            case {"$items": id_, **rest} if not rest:
+                return list(self.stored(id_))
+        return [self.whole(item)]
 
 
 def test_the_row_of_a_message() -> None:
-    message_id, row = message_row(answer())
-    assert row["id"] == message_id
+    row = row_of(answer())
+    assert row["entry_id"] == id_of(answer()) != row["id"]
     assert as_json(row) == {
-        "id": str(message_id),
+        "id": str(row["id"]),
+        "entry_id": str(row["entry_id"]),
         "message_id": "run-1",
         "role": "ai",
         "text": "It is sunny.",
@@ -104,27 +162,38 @@ def test_the_row_of_a_message() -> None:
             "usage_metadata": {"input_tokens": 1, "output_tokens": 2, "total_tokens": 3},
         },
     }
-    assert as_json(message_row(HumanMessage("hi\x00"))[1])["text"] == "hi\ufffd"
+    plain = as_json(row_of(HumanMessage("hi\x00")))
+    assert (plain["text"], plain["content"]) == ("hi\ufffd", None)
+
+
+def test_a_message_that_is_given_an_id_later_stays_one_row() -> None:
+    store = Store()
+    message = HumanMessage("hi")
+    store.put([message])
+    unnamed = store.list_id
+    message.id = "1"
+    store.put([message])
+    assert len(store.tables["messages"]) == 1
+    assert store.parts(unnamed) == [[str(row_of(message)["id"])]]
+    assert store.parts(store.list_id) == [[str(row_of(message)["id"]), "1"]]
 
 
 def test_a_streamed_message_is_recorded_as_the_message_it_became() -> None:
     chunk = AIMessageChunk(content="hi", id="1") + AIMessageChunk(content=" you", id="1")
-    assert message_row(chunk)[0] == message_row(AIMessage("hi you", id="1"))[0]
+    assert id_of(chunk) == id_of(AIMessage("hi you", id="1"))
 
 
 @pytest.mark.parametrize("message", MESSAGES, ids=lambda m: m.type)
 def test_a_message_keeps_its_id_through_a_checkpoint_and_a_copy(message: BaseMessage) -> None:
     serde = JsonPlusSerializer()
-    message_id, _ = message_row(message)
-    assert message_row(serde.loads_typed(serde.dumps_typed(message)))[0] == message_id
-    assert message_row(message.model_copy(deep=True))[0] == message_id
-    assert message_row(type(message)(**dict(reversed(message.model_dump().items()))))[0] == (
-        message_id
-    )
+    message_id = id_of(message)
+    assert id_of(serde.loads_typed(serde.dumps_typed(message))) == message_id
+    assert id_of(message.model_copy(deep=True)) == message_id
+    assert id_of(type(message)(**dict(reversed(message.model_dump().items())))) == message_id
 
 
 def test_messages_that_differ_have_different_ids() -> None:
-    ids = {message_row(message)[0] for message in MESSAGES}
+    ids = {id_of(message) for message in MESSAGES}
     assert len(ids) == len(MESSAGES)
 
 
@@ -148,15 +217,15 @@ MUTATIONS = {
 @pytest.mark.parametrize("mutate", MUTATIONS.values(), ids=list(MUTATIONS))
 def test_a_message_changed_in_place_is_seen(mutate: Callable[[AIMessage], Any]) -> None:
     store, message = Store(), answer()
-    before = as_json(message_row(message)[1])
+    before = json.loads(to_json_bytes(message.content))
     messages: list[BaseMessage] = [HumanMessage("a"), message, HumanMessage("b")]
     store.put(messages)
     first = store.list_id
     mutate(message)
     store.put(messages)
     assert store.list_id != first
-    assert store.contents(first)[1] == before["content"]
-    assert store.contents(store.list_id)[1] == as_json(message_row(message)[1])["content"]
+    assert store.contents(first)[1] == before
+    assert store.contents(store.list_id)[1] == json.loads(to_json_bytes(message.content))
 
 
 def test_a_growing_chat_stores_each_message_once() -> None:
@@ -219,32 +288,149 @@ def test_is_message_list(value: Any, expected: bool) -> None:
 
 def test_a_hostile_message_still_makes_a_row() -> None:
     message = HumanMessage.model_construct(content=Hostile(), id=Hostile())
-    row = as_json(message_row(message)[1])
+    row = as_json(row_of(message))
     assert row["role"] == "human"
     assert "unreadable" in row["content"]
 
 
 def test_small_state_is_inline_and_large_state_is_referred_to_once() -> None:
     entry, rows = state_entry({"n": 1}, ())
-    assert (as_json(entry), rows) == ({"v": {"n": 1}}, [])
-    assert as_json(state_entry([], ())[0]) == {"v": []}
-    assert as_json(state_entry("x" * 126, ())[0]) == {"v": "x" * 126}
+    assert (as_json(entry), rows) == ({"n": 1}, [])
+    assert as_json(state_entry([], ()).value) == []
+    assert as_json(state_entry("x" * 126, ()).value) == "x" * 126
 
     large = {"text": "x" * 127}
     entry, [(table, row)] = state_entry(large, ())
     assert table == "state_values"
-    assert entry == {"ref": str(row["id"])}
+    assert as_json(entry) == {"$stored": str(row["id"])}
     assert as_json(row) == {
         "id": str(row["id"]),
         "kind": "value",
         "base_id": None,
         "value": large,
     }
-    assert state_entry({"text": "x" * 127}, {row["id"]}) == (entry, [])
+    again = state_entry({"text": "x" * 127}, {row["id"]})
+    assert (as_json(again.value), again.rows) == (as_json(entry), [])
 
 
 def test_a_message_list_in_the_state_is_a_reference_to_the_list() -> None:
     entry, rows = state_entry([HumanMessage("a")], ())
     assert [table for table, _ in rows] == ["messages", "state_values"]
-    assert entry == {"ref": str(rows[-1][1]["id"])}
+    assert as_json(entry) == {"$stored": str(rows[-1][1]["id"])}
     assert rows[-1][1]["kind"] == "messages"
+
+
+# --- inputs, outputs and prompts ---
+
+
+@dataclasses.dataclass
+class Point:
+    x: Any
+    y: Any
+
+
+LONG = "long " * 100
+DOCUMENTS: dict[str, Any] = {
+    "nothing": {},
+    "small": {"n": 1, "log": ["a"]},
+    "a text": LONG,
+    "a long channel": {"doc": LONG, "n": 1},
+    "messages": {"messages": [*MESSAGES, *MESSAGES]},
+    "one message": {"messages": [answer()]},
+    "a bare message": answer(),
+    "a tuple of messages": {"pair": (answer(), HumanMessage("x"))},
+    "a message deep down": {"agents": {"one": {"last": answer(), "text": LONG}}},
+    "commands": [Command(update={"messages": [answer()]}, goto="n"), Command(update={"n": 1})],
+    "a send": {"todo": Send("n", {"doc": LONG})},
+    "files": {"files": {"a.py": "a" * 600, "b.py": "b" * 900, "c.py": "c"}},
+    "many files": {"files": {f"{n}.py": "a" * 20 for n in range(300)}},
+    "a dataclass": Point(LONG, {"a": {1}}),
+    "what reads like a reference": {"a": {"$stored": str(UUID(int=1))}, "b": [{"$text": ["x"]}]},
+    "its key as a channel": {"$message": ["x"], "n": 1},
+    "and deep down": {"a": {"b": {"c": {"$items": str(UUID(int=1))}, "text": LONG}}},
+    "odd keys": {1: LONG, None: 2},
+    "unicode": {"t": "\x00\ud800ä" * 200},
+}
+
+
+@pytest.mark.parametrize("value", DOCUMENTS.values(), ids=DOCUMENTS)
+def test_a_document_comes_back_whole(value: Any) -> None:
+    store = Store()
+    kept = store.keep(document(value, store.known))
+    assert store.whole(kept) == json.loads(to_json_bytes(value))
+    again = document(value, store.known)
+    assert (as_json(again.value), again.rows) == (kept, [])
+
+
+@settings(deadline=None)
+@given(VALUES)
+def test_any_document_and_channel_comes_back_whole(value: Any) -> None:
+    for keep in (document, state_entry):
+        store = Store()
+        assert store.whole(store.keep(keep(value, store.known))) == json.loads(to_json_bytes(value))
+
+
+SPOKEN: list[Any] = [
+    LONG,
+    [LONG],
+    [("user", LONG)],
+    [{"role": "user", "content": LONG}],
+    [{"role": "human", "content": LONG, "name": "bob"}, {"role": "assistant", "content": "ok"}],
+    [HumanMessage(LONG), ("user", "short")],
+]
+
+
+@pytest.mark.parametrize("said", SPOKEN, ids=str)
+def test_what_was_said_is_the_message_that_it_becomes(said: Any) -> None:
+    store = Store()
+    given = {"messages": said}
+    kept = store.keep(document(given, store.known))
+    assert store.whole(kept) == json.loads(to_json_bytes(given))
+    assert LONG not in json.dumps(kept)
+    store.put([HumanMessage(LONG, id="1")])
+    assert sum(row["text"] == LONG for row in store.tables["messages"].values()) == 1
+
+
+def test_a_list_that_grows_stores_what_is_new() -> None:
+    store = Store()
+    log: list[Any] = [{"line": n, "text": "x" * 100} for n in range(20)]
+    for n in range(20, 40):
+        log.append({"line": n, "text": "y" * 100})
+        before = len(store.known)
+        kept = store.keep(state_entry(log, store.known))
+        assert len(store.known) == before + 1
+        assert store.whole(kept) == log
+    stored = sum(len(row["value"]) for row in store.tables["state_values"].values())
+    assert stored == len(log)
+
+
+def test_a_mapping_stores_the_large_part_that_changed() -> None:
+    store = Store()
+    files = {f"{n}.txt": str(n) * 1000 for n in range(9)}
+    store.keep(state_entry(files, store.known))
+    before = len(store.known)
+    files["3.txt"] = "changed" * 200
+    assert store.whole(store.keep(state_entry(files, store.known))) == files
+    assert len(store.known) == before + 1
+
+
+def test_a_prompt_shares_the_conversation_with_the_state() -> None:
+    store = Store()
+    chat: list[BaseMessage] = [HumanMessage(f"m{n}", id=str(n)) for n in range(9)]
+    store.keep(state_entry(chat, store.known))
+    prompt: list[BaseMessage] = [SystemMessage("Be kind."), *chat]
+    stored = prompt_entry(prompt, store.known)
+    assert [table for table, _ in stored.rows] == ["messages"]
+    assert store.whole(store.keep(stored)) == json.loads(to_json_bytes(prompt))
+    only: list[BaseMessage] = [SystemMessage("a"), SystemMessage("b"), SystemMessage("c")]
+    kept = store.keep(prompt_entry(only, store.known))
+    assert store.whole(kept) == json.loads(to_json_bytes(only))
+
+
+def test_what_changes_meanwhile_does_not_raise() -> None:
+    class Shifty(dict[str, Any]):
+        def items(self) -> Any:
+            raise RuntimeError("dictionary changed size during iteration")
+
+    stored = document({"a": Point(Shifty(b=1), "x" * 600)}, ())
+    assert orjson.dumps(stored.value)

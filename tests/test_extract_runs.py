@@ -24,7 +24,6 @@ from langgraph_persist.extract import (
     retriever_end,
     retriever_start,
     root_input,
-    root_output,
     tool_end,
     tool_start,
 )
@@ -81,12 +80,6 @@ def test_root_input(value: Any, kind: str, said: str | None) -> None:
     fields = root_input(value)
     assert (fields["input_type"], fields["user_input"]) == (kind, said)
     as_json(fields)
-
-
-def test_the_input_and_output_are_kept_whole() -> None:
-    assert as_json(root_input({"a": {1}})["input"]) == {"a": [1]}
-    assert as_json(root_output({"a": {1}})) == {"result": {"a": [1]}}
-    assert root_output(None) == {"result": None}
 
 
 @pytest.mark.parametrize(
@@ -272,7 +265,7 @@ def test_an_error_that_cannot_be_shown_is_still_named() -> None:
 @settings(deadline=None)
 @given(VALUES)
 def test_odd_payloads_never_raise(value: Any) -> None:
-    rows = [root_input(value), root_output(value), tool_end(value), retriever_start(value)]
+    rows = [root_input(value), tool_end(value), retriever_start(value)]
     rows += [retriever_end(value), tool_start(value, value, value, value, value, value)]
     as_json(rows)
 
@@ -284,6 +277,6 @@ def test_hostile_payloads_are_logged_without_their_content(
     with caplog.at_level(logging.WARNING):
         assert as_json(tool_start(bad, bad, bad, bad, bad, bad))["tool_name"] == "tool"  # type: ignore[arg-type]
         assert as_json(retriever_end(bad))["document_count"] is None
-        as_json([tool_end(bad), retriever_start(bad), root_output(bad)])
+        as_json([tool_end(bad), retriever_start(bad)])
     assert caplog.messages
     assert all(message.endswith("(RuntimeError)") for message in caplog.messages)

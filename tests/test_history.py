@@ -296,9 +296,9 @@ def test_state_after_a_node(history: History, record: Record) -> None:
     id = record.workflow("t")
     value = record.insert("state_values", thread_id="t", value={"long": "text"})
     first = record.node(
-        "t", id, 1, node_name="write", state={"n": {"v": 1}, "doc": {"ref": str(value)}}
+        "t", id, 1, node_name="write", state={"n": 1, "doc": {"$stored": str(value)}}
     )
-    record.node("t", id, 2, node_name="write", state={"n": {"v": 2}})
+    record.node("t", id, 2, node_name="write", state={"n": 2})
     record.node("t", id, 3, node_name="crash", status="failed", error_type="ValueError")
     workflow = history.last()
 
@@ -329,7 +329,7 @@ def test_a_generation_gives_its_prompt_whole(history: History, record: Record) -
     record.generation(
         "t",
         id,
-        prompt={"ref": str(whole)},
+        prompt={"$stored": str(whole)},
         model_name="m",
         prompt_tokens=4,
         completion_tokens=2,
@@ -448,7 +448,7 @@ def test_columns_without_content_are_left_out(history: History, record: Record) 
 def test_names_and_ids_are_not_mixed_up(history: History, record: Record) -> None:
     record.session("t")
     id = record.workflow("t")
-    record.node("t", id, 1, node_name="write", state={"n": {"v": 1}})
+    record.node("t", id, 1, node_name="write", state={"n": 1})
     node = history.last().nodes[0]
     assert isinstance(node, Node)
     with pytest.raises(NotRecorded):

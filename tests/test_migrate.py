@@ -163,7 +163,7 @@ def test_a_fresh_database_gets_everything(database: str, conn: psycopg.Connectio
     assert status.up_to_date and status.missing == status.unknown == status.edited == ()
     assert current(conn, S) == head() == REVISIONS[-1]
     assert pending(conn, S) == ()
-    assert value(conn, "SELECT count(*) FROM pg_views WHERE schemaname = 'langgraph_persist'") == 10
+    assert value(conn, "SELECT count(*) FROM pg_views WHERE schemaname = 'langgraph_persist'") == 12
     assert value(conn, "SELECT count(*) FROM langgraph_persist.user_success_rates") == 0
 
 

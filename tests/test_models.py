@@ -182,7 +182,8 @@ def record(db: Session) -> m.Session:
     place, messages = contents(chat)
     at = {"workflow": workflow, "started_at": NOW, "run_id": run.id}
     sub = new(m.Node, node_name="sub", node_type="subgraph", execution_order=1, **at)
-    state = {"place": {"ref": str(place.id)}, "messages": {"ref": str(messages.id)}, "n": {"v": 1}}
+    chat_list = {"$stored": str(messages.id)}
+    state = {"place": {"$stored": str(place.id)}, "messages": chat_list, "n": 1}
     at_node = {"parent_node_id": sub.id, "checkpoint_id": "c1", "state": state}
     node = new(m.Node, node_name="plan", execution_order=2, **at_node, **at)
     plan = new(m.Plan, session=chat)
@@ -194,7 +195,7 @@ def record(db: Session) -> m.Session:
     to_plan = {"plan_id": plan.id, "node_id": node.id, "todo_id": todo.id}
     search = {"tool": m.Tool(name="search", tags=["web"]), "tool_name": "search"}
     verdict = {"score": 90.5, "analysis": "good"}
-    prompt = {"ref": str(messages.id)}
+    prompt = {"$stored": str(messages.id)}
     of = {"organization_id": acme.id, "user_id": alice.id}
     failed = {"projection": "orders", "checkpoint_ns": "", "checkpoint_id": "c1"}
     day = {"period_start": NOW, "period_end": NOW + timedelta(days=1)}

@@ -59,7 +59,7 @@ class Rows:
         self.add("state_values", thread_id="t", **row)
 
     def ref(self, name: str) -> dict[str, str]:
-        return {"ref": str(uid(name))}
+        return {"$stored": str(uid(name))}
 
     def read(self, view: str, more: str = "") -> list[dict[str, Any]]:
         sql = f"SELECT * FROM langgraph_persist.{view} {more}"
@@ -89,9 +89,9 @@ def test_a_state_comes_back_whole(rows: Rows) -> None:
     state = {
         "big": rows.ref("big"),
         "null": rows.ref("null"),
-        "n": {"v": 1},
-        "none": {"v": None},
-        "nested": {"v": {"ref": "x"}},
+        "n": 1,
+        "none": None,
+        "nested": {"ref": "x"},
         "pruned": rows.ref("gone"),
     }
     rows.node("n", state=state)
@@ -166,7 +166,7 @@ def test_a_prompt_comes_back_whole(rows: Rows) -> None:
     rows.message("m")
     rows.list_of("list", "m")
     rows.child("generations", "by reference", prompt=rows.ref("list"))
-    rows.child("generations", "inline", prompt={"v": ["plain"]})
+    rows.child("generations", "inline", prompt=["plain"])
     rows.child("generations", "none")
     prompts = {row["generation_id"]: row["messages"] for row in rows.read("generation_prompts")}
     assert prompts == {
@@ -195,7 +195,7 @@ def test_a_long_chain_is_resolved_fast(rows: Rows) -> None:
     rows.conn.execute("SET statement_timeout = '3s'")
     ref = rows.conn.execute("SELECT md5('l2000')::uuid AS id").fetchone()
     assert ref is not None
-    rows.node("n", state={"messages": {"ref": str(ref["id"])}})
+    rows.node("n", state={"messages": {"$stored": str(ref["id"])}})
     messages = rows.one("node_states")["state_data"]["messages"]
     assert [int(message["content"]) for message in messages] == list(range(1, 2001))
 
@@ -234,7 +234,7 @@ def test_a_transcript_takes_the_channel_called_messages(rows: Rows) -> None:
 
 def test_a_transcript_without_messages_is_what_was_asked_and_given(rows: Rows) -> None:
     rows.workflow("w2", turn=2, user_input="cats", input={"topic": "cats"}, result=Jsonb("meow"))
-    rows.node("n", "w2", state={"topic": {"v": "cats"}})
+    rows.node("n", "w2", state={"topic": "cats"})
     lines = rows.read("session_transcript", "ORDER BY position")
     assert [(line["role"], line["text"], line["content"]) for line in lines] == [
         ("human", "cats", {"topic": "cats"}),

@@ -17,12 +17,12 @@ from langgraph_persist.extract.generations import (
     generation_end,
     generation_start,
 )
-from langgraph_persist.extract.messages import Row, is_message_list, message_list, message_row
+from langgraph_persist.extract.messages import Row, is_message_list, message_entry, message_list
 from langgraph_persist.extract.nodes import NodeIdentity, node_identity
-from langgraph_persist.extract.runs import is_resume, root_input, root_output
+from langgraph_persist.extract.runs import is_resume, root_input
 from langgraph_persist.extract.schemas import bound_tools
-from langgraph_persist.extract.state import state_entry
-from langgraph_persist.extract.text import clean_text, qualified_name
+from langgraph_persist.extract.state import Stored, document, prompt_entry, state_entry
+from langgraph_persist.extract.text import clean_text, content_text, excerpt, qualified_name
 from langgraph_persist.extract.tools import (
     refused_calls,
     retriever_end,
@@ -36,24 +36,28 @@ __all__ = [
     "GenerationStart",
     "NodeIdentity",
     "Row",
+    "Stored",
     "asked_calls",
     "billing",
     "bound_tools",
     "clean_text",
+    "content_text",
+    "document",
     "error_fields",
+    "excerpt",
     "generation_end",
     "generation_start",
     "is_message_list",
     "is_resume",
+    "message_entry",
     "message_list",
-    "message_row",
     "node_identity",
+    "prompt_entry",
     "qualified_name",
     "refused_calls",
     "retriever_end",
     "retriever_start",
     "root_input",
-    "root_output",
     "state_entry",
     "to_json",
     "to_json_bytes",

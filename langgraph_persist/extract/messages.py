@@ -1,7 +1,10 @@
 """Messages and lists of messages, each stored once per thread under a hash of its content.
 
-A list is a chain: the id of its first k messages is ``h_k = H(h_(k-1), id_k)``, so a list that
-grew needs one ``state_values`` row naming only the messages after its longest known prefix.
+What LangChain calls a message's id is no part of its content: ``add_messages`` gives one to what
+a user or a tool said only later. It stands in an *entry* ``[content id, LangChain's id]``.
+
+A list is a chain: the id of its first k entries is ``h_k = H(h_(k-1), entry_k)``, so a list that
+grew needs one ``state_values`` row with only the entries after its longest known prefix.
 
 Nothing is remembered between calls. Messages can be changed in place, down to a nested dict of
 their metadata, and only reading all of it can tell; that reading is the serialisation itself.
@@ -14,7 +17,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Container, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import orjson
@@ -23,12 +26,18 @@ from xxhash import xxh3_128_digest
 
 from langgraph_persist.extract.encode import to_json, to_json_bytes
 from langgraph_persist.extract.shapes import message_dict
-from langgraph_persist.extract.text import content_text, optional_text, qualified_name, unreadable
+from langgraph_persist.extract.text import (
+    content_text,
+    is_a,
+    optional_text,
+    qualified_name,
+    unreadable,
+)
 
 Row = tuple[str, dict[str, Any]]
 
 _EMPTY_LIST = bytes(16)
-_COLUMNS = frozenset({"type", "content", "id", "name", "tool_calls", "tool_call_id"})
+_COLUMNS = frozenset({"type", "content", "name", "tool_calls", "tool_call_id"})
 
 
 def is_message_list(value: Any) -> bool:
@@ -41,55 +50,82 @@ def _is_message(cls: type) -> bool:
     return issubclass(cls, BaseMessage)
 
 
-def message_row(message: BaseMessage) -> tuple[UUID, dict[str, Any]]:
-    """The content hash of a message and its row of table ``messages``.
+class Entry(NamedTuple):
+    """One message of a list: what it says, and what it is called."""
 
-    The same content has the same id in every process and after a round trip through a
+    content: bytes
+    """The hash of what it says."""
+    digest: bytes
+    """The hash of both."""
+    name: str | None
+    """LangChain's id."""
+    fields: dict[str, Any]
+    """All of it but the name."""
+
+    @property
+    def reference(self) -> list[str]:
+        """The entry as JSON."""
+        content = str(UUID(bytes=self.content))
+        return [content] if self.name is None else [content, self.name]
+
+    def rows(self, known: Container[UUID]) -> list[Row]:
+        """The row of table ``messages``, unless this entry's is on its way."""
+        id_ = UUID(bytes=self.digest)
+        return [] if id_ in known else [("messages", _row(self, id_))]
+
+
+def message_entry(message: BaseMessage) -> Entry:
+    """A message by its content and its name.
+
+    The same content has the same hash in every process and after a round trip through a
     checkpoint, whatever the order in which the fields were set.
     """
-    read = _read(message)
-    message_id = UUID(bytes=xxh3_128_digest(to_json_bytes(read)))
-    return message_id, _row(message_id, read)
+    fields = _read(message)
+    return _entry(fields, optional_text(fields.pop("id", None)))
+
+
+def spoken_entry(role: str, text: str) -> Entry:
+    """The entry of a message that says this and has nothing else."""
+    return _entry({"type": role, "content": text}, None)
+
+
+def _entry(fields: dict[str, Any], name: str | None) -> Entry:
+    content = xxh3_128_digest(to_json_bytes(fields))
+    digest = content if name is None else xxh3_128_digest(content + name.encode())
+    return Entry(content, digest, name, fields)
 
 
 def message_list(messages: Sequence[BaseMessage], known: Container[UUID]) -> tuple[UUID, list[Row]]:
     """The id of a list of messages and the rows still missing to rebuild it.
 
-    ``known`` holds ids (of messages and of lists) whose rows are already on their way; the
+    ``known`` holds ids (of messages, entries and lists) whose rows are already on their way; the
     caller adds those of the rows returned. Following ``base_id`` gives the list back exactly.
     """
-    read = [_read(message) for message in messages]
-    digests = [xxh3_128_digest(to_json_bytes(fields)) for fields in read]
-    chain = _chain(digests)
-    list_id = UUID(bytes=chain[-1])
-    start, base = _longest_known(chain, known)
-    if start == len(read):
+    entries = [message_entry(message) for message in messages]
+    list_id, start, base = chain([entry.digest for entry in entries], known)
+    if start == len(entries):
         return list_id, []
-    ids = [UUID(bytes=digest) for digest in digests[start:]]
-    new = dict(zip(ids, read[start:], strict=True))
-    rows: list[Row] = [("messages", _row(i, new[i])) for i in new if i not in known]
-    if list_id != base:
-        rows.append(("state_values", _list_row(list_id, base, ids)))
-    return list_id, rows
+    new = {entry.digest: entry for entry in entries[start:]}
+    rows = [row for entry in new.values() for row in entry.rows(known)]
+    value = [entry.reference for entry in entries[start:]]
+    return list_id, [*rows, list_row("messages", list_id, base, orjson.dumps(value))]
 
 
-def _chain(digests: Sequence[bytes]) -> list[bytes]:
-    chain = [_EMPTY_LIST]
+def chain(digests: Sequence[bytes], known: Container[UUID]) -> tuple[UUID, int, UUID | None]:
+    """The id of a list, the length of its longest known prefix, and the id of that."""
+    hashes = [_EMPTY_LIST]
     for digest in digests:
-        chain.append(xxh3_128_digest(chain[-1] + digest))
-    return chain
+        hashes.append(xxh3_128_digest(hashes[-1] + digest))
+    for length in range(len(digests), 0, -1):
+        if (candidate := UUID(bytes=hashes[length])) in known:
+            return UUID(bytes=hashes[-1]), length, candidate
+    return UUID(bytes=hashes[-1]), 0, None
 
 
-def _longest_known(chain: Sequence[bytes], known: Container[UUID]) -> tuple[int, UUID | None]:
-    for length in range(len(chain) - 1, 0, -1):
-        if (candidate := UUID(bytes=chain[length])) in known:
-            return length, candidate
-    return 0, None
-
-
-def _list_row(list_id: UUID, base: UUID | None, ids: list[UUID]) -> dict[str, Any]:
-    value = orjson.Fragment(orjson.dumps(ids))
-    return {"id": list_id, "kind": "messages", "base_id": base, "value": value}
+def list_row(kind: str, list_id: UUID, base: UUID | None, value: bytes) -> Row:
+    """The row of a list that goes on with these after ``base``."""
+    fragment = orjson.Fragment(value)
+    return "state_values", {"id": list_id, "kind": kind, "base_id": base, "value": fragment}
 
 
 def _read(message: BaseMessage) -> dict[str, Any]:
@@ -99,15 +135,17 @@ def _read(message: BaseMessage) -> dict[str, Any]:
         return {"type": qualified_name(type(message)), "content": unreadable(message)}
 
 
-def _row(message_id: UUID, read: dict[str, Any]) -> dict[str, Any]:
+def _row(entry: Entry, id_: UUID) -> dict[str, Any]:
+    read = entry.fields
     calls = read.get("tool_calls")
     extra = {name: value for name, value in read.items() if name not in _COLUMNS}
     return {
-        "id": message_id,
-        "message_id": optional_text(read.get("id")),
+        "id": UUID(bytes=entry.content),
+        "entry_id": id_,
+        "message_id": entry.name,
         "role": optional_text(read["type"]) or "unknown",
         "text": content_text(read["content"]),
-        "content": to_json(read["content"]),
+        "content": None if is_a(read["content"], str) else to_json(read["content"]),
         "name": optional_text(read.get("name")),
         "tool_calls": to_json(calls) if calls else None,
         "tool_call_id": optional_text(read.get("tool_call_id")),

@@ -1,4 +1,4 @@
-"""A root run's input and output as columns of ``workflows``."""
+"""What a root run's input is, as columns of ``workflows``."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ from langchain_core.messages import BaseMessage, HumanMessage
 from langgraph.types import Command
 from pydantic import BaseModel
 
-from langgraph_persist.extract.encode import to_json
 from langgraph_persist.extract.generations import last_human_text
-from langgraph_persist.extract.guard import mapping, no_fields, total
+from langgraph_persist.extract.guard import mapping, total
 from langgraph_persist.extract.shapes import shape_of
 from langgraph_persist.extract.text import clean_text, content_text
 
@@ -26,9 +25,9 @@ def is_resume(value: Any) -> bool:
     return value is None or (isinstance(value, Command) and value.resume is not None)
 
 
-@total(lambda: {"input": None, "input_type": "other", "user_input": None})
+@total(lambda: {"input_type": "other", "user_input": None})
 def root_input(value: Any) -> dict[str, Any]:
-    """The input, what kind it is, and what the user said in it.
+    """What kind the input is, and what the user said in it.
 
     ``input_type`` is one of ``none`` (continue where the thread is), ``resume`` and ``command``
     (a Command with or without ``resume``), ``text``, ``human_message`` (messages whose last is
@@ -37,16 +36,9 @@ def root_input(value: Any) -> dict[str, Any]:
     """
     kind, said = _kind(value)
     return {
-        "input": None if value is None else to_json(value),
         "input_type": kind,
         "user_input": None if said is None else clean_text(said),
     }
-
-
-@total(no_fields)
-def root_output(value: Any) -> dict[str, Any]:
-    """The output whole."""
-    return {"result": None if value is None else to_json(value)}
 
 
 def _kind(value: Any) -> tuple[str, str | None]:

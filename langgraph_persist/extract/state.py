@@ -1,44 +1,239 @@
-"""One channel of ``nodes.state``, or a prompt: inline when small, else a reference by hash."""
+"""Values as they stand in the record: what is large or a message is stored once, by reference.
+
+A reference is an object of one key: ``{"$stored": id}`` for a row of ``state_values``,
+``{"$message": [id, name]}`` for a message, ``{"$text": [id]}`` for what a message says and
+``{"$items": id}``, within a list, for all elements of a stored list. The SQL function ``whole``
+puts what they stand for in their places. What only looks like one is stored by one.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container
-from typing import Any
+import dataclasses
+from collections.abc import Callable, Container, Mapping, Sequence
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import orjson
+from langchain_core.messages import BaseMessage, SystemMessage
+from langgraph.types import Command, Send
+from pydantic import BaseModel
 from xxhash import xxh3_128_digest
 
 from langgraph_persist.extract.encode import to_json_bytes
-from langgraph_persist.extract.messages import Row, is_message_list, message_list
+from langgraph_persist.extract.messages import (
+    Row,
+    chain,
+    is_message_list,
+    list_row,
+    message_entry,
+    message_list,
+    spoken_entry,
+)
+from langgraph_persist.extract.shapes import shape_of
+from langgraph_persist.extract.text import clean_text, is_a
 
 INLINE_LIMIT = 128
+"""Bytes of JSON up to which a value stands where it is."""
+
+_PART_LIMIT = 512
+_SKELETON_LIMIT = 2048
+_FEW = 2
+_SHORT = 8
+_DEPTH = 2
+_LIST_BYTES = 1024
+_LIST_LENGTH = 4096
+_ROLES = {"user": "human", "human": "human", "assistant": "ai", "ai": "ai", "system": "system"}
+_NESTED = (BaseMessage, Command, Send)
+
+Seal = Callable[[bytes], orjson.Fragment]
 
 
-def state_entry(
-    value: Any,
-    known: Container[UUID],
-    seal: Callable[[bytes], orjson.Fragment] | None = None,
-) -> tuple[dict[str, Any], list[Row]]:
-    """``{"v": json}`` or ``{"ref": id}``, and the rows the reference still needs.
+class Stored(NamedTuple):
+    """A value for a jsonb column, and the rows that its references still need."""
+
+    value: Any
+    rows: list[Row]
+
+
+def state_entry(value: Any, known: Container[UUID], seal: Seal | None = None) -> Stored:
+    """One channel of a state; a list of messages is always one of ``state_values``.
 
     With a ``seal`` everything is inline, in the form the seal gives to its JSON: the hash of
     content would tell whether two contents are equal.
 
     Rows are ``(table, fields)`` pairs without ``thread_id``; add their ids to ``known`` once
-    they are queued. The entry is a dict for orjson, to be put under the channel's name.
+    they are queued. The value is for orjson.
     """
     if seal is not None:
-        return {"v": seal(to_json_bytes(value))}, []
-    if is_message_list(value):
-        list_id, rows = message_list(value, known)
-        return {"ref": str(list_id)}, rows
-    data = to_json_bytes(value)
-    if len(data) <= INLINE_LIMIT:
-        return {"v": orjson.Fragment(data)}, []
-    value_id = UUID(bytes=xxh3_128_digest(data))
-    entry = {"ref": str(value_id)}
-    if value_id in known:
-        return entry, []
-    row = {"id": value_id, "kind": "value", "base_id": None, "value": orjson.Fragment(data)}
-    return entry, [("state_values", row)]
+        return Stored(seal(to_json_bytes(value)), [])
+    return _stored(_Store.channel, value, known)
+
+
+def prompt_entry(
+    messages: list[BaseMessage], known: Container[UUID], seal: Seal | None = None
+) -> Stored:
+    """The messages that a model is given, sealed like :func:`state_entry`."""
+    if seal is not None:
+        return Stored(seal(to_json_bytes(messages)), [])
+    return _stored(_Store.entry, messages, known)
+
+
+def document(value: Any, known: Container[UUID]) -> Stored:
+    """What went into a run or a node, or came out: each of its channels like that of a state."""
+    return _stored(_Store.document, value, known)
+
+
+def _stored(work: Callable[[_Store, Any], Any], value: Any, known: Container[UUID]) -> Stored:
+    try:
+        store = _Store(known)
+        found = orjson.Fragment(orjson.dumps(work(store, value)))
+    except Exception:
+        # Another thread may be changing it.
+        store = _Store(known)
+        found = orjson.Fragment(orjson.dumps(store.value(to_json_bytes(value))))
+    return Stored(found, store.rows)
+
+
+class _Store:
+    """Takes values apart, and gathers the rows of what is referred to."""
+
+    def __init__(self, known: Container[UUID]) -> None:
+        self._known = known
+        self._new: set[UUID] = set()
+        self.rows: list[Row] = []
+
+    def __contains__(self, id_: object) -> bool:
+        return id_ in self._new or id_ in self._known
+
+    def document(self, value: Any) -> Any:
+        if (fields := _fields(value)) is None:
+            return self.entry(value)
+        return {
+            key: self._said(item) if key == "messages" else self.entry(item)
+            for key, item in fields.items()
+        }
+
+    def entry(self, value: Any, depth: int = _DEPTH, limit: int = INLINE_LIMIT) -> Any:
+        if is_a(value, BaseMessage):
+            return self._message(value)
+        if is_message_list(value):
+            return self._messages(value)
+        if depth and type(value) in (list, tuple) and _is_mixed(value):
+            return [self.entry(item, depth, limit) for item in value]
+        data = to_json_bytes(value)
+        if len(data) <= limit and b'{"$' not in data:
+            return orjson.Fragment(data)
+        if depth and (fields := _fields(value)) is not None:
+            return self._mapping(fields, data, depth - 1)
+        if type(value) is list and len(data) > _LIST_BYTES and _grows(value):
+            return self._list(value)
+        return self.value(data)
+
+    def channel(self, value: Any) -> Any:
+        if is_message_list(value):
+            return {"$stored": self._list_id(value)}
+        return self.entry(value)
+
+    def _list_id(self, messages: list[BaseMessage]) -> str:
+        list_id, rows = message_list(messages, self)
+        self._add(rows)
+        return str(list_id)
+
+    def _message(self, message: BaseMessage) -> dict[str, Any]:
+        entry = message_entry(message)
+        self._add(entry.rows(self))
+        return {"$message": entry.reference}
+
+    def _messages(self, messages: list[BaseMessage]) -> Any:
+        """Few ones each by itself, and those that are set before a conversation."""
+        if len(messages) <= _FEW:
+            return [self._message(message) for message in messages]
+        head = 0
+        while head < len(messages) - 1 and is_a(messages[head], SystemMessage):
+            head += 1
+        if not head:
+            return {"$stored": self._list_id(messages)}
+        before = [self._message(message) for message in messages[:head]]
+        return [*before, {"$items": self._list_id(messages[head:])}]
+
+    def _said(self, value: Any) -> Any:
+        """Messages in one of the short forms that LangGraph takes."""
+        if is_a(value, str):
+            return self._text("human", value)
+        if type(value) is list and len(value) <= _SHORT and not is_message_list(value):
+            return [self._short(item) for item in value]
+        return self.entry(value)
+
+    def _short(self, value: Any) -> Any:
+        if type(value) is tuple and len(value) == 2 and value[0] in _ROLES:
+            return [value[0], self._text(_ROLES[value[0]], value[1])]
+        if type(value) is dict and (role := value.get("role")) in _ROLES:
+            return {
+                key: self._text(_ROLES[role], item) if key == "content" else self.entry(item)
+                for key, item in value.items()
+            }
+        return self._text("human", value) if is_a(value, str) else self.entry(value)
+
+    def _text(self, role: str, text: Any) -> Any:
+        if not is_a(text, str) or len(text) <= INLINE_LIMIT:
+            return self.entry(text)
+        entry = spoken_entry(role, text)
+        self._add(entry.rows(self))
+        return {"$text": entry.reference}
+
+    def _mapping(self, fields: Mapping[Any, Any], data: bytes, depth: int) -> Any:
+        """Item by item where that refers to something; else as a whole."""
+        inner = _Store(self)
+        parts = {key: inner.entry(item, depth, _PART_LIMIT) for key, item in fields.items()}
+        skeleton = orjson.dumps(parts)
+        if b'{"$' not in skeleton or len(skeleton) > _SKELETON_LIMIT:
+            return self.value(data)
+        self._add(inner.rows)
+        return orjson.Fragment(skeleton)
+
+    def _list(self, values: list[Any]) -> Any:
+        """A list that may grow: only what is new of it is stored."""
+        parts = [to_json_bytes(value) for value in values]
+        list_id, start, base = chain([xxh3_128_digest(part) for part in parts], self)
+        if start < len(parts):
+            rest = b"[" + b",".join(parts[start:]) + b"]"
+            self._add([list_row("list", list_id, base, rest)])
+        return {"$stored": str(list_id)}
+
+    def value(self, data: bytes) -> Any:
+        value_id = UUID(bytes=xxh3_128_digest(data))
+        if value_id not in self:
+            self._add([list_row("value", value_id, None, data)])
+        return {"$stored": str(value_id)}
+
+    def _add(self, rows: Sequence[Row]) -> None:
+        self.rows += rows
+        for _, fields in rows:
+            self._new.add(fields["id"])
+            if "entry_id" in fields:
+                self._new.add(fields["entry_id"])
+
+
+def _fields(value: Any) -> Mapping[str, Any] | None:
+    """What a value holds by name, if it is of that kind."""
+    if type(value) is dict:
+        found = value
+    elif is_a(value, (BaseModel, Command, Send)) or dataclasses.is_dataclass(type(value)):
+        found = shape_of(value)
+    else:
+        return None
+    plain = type(found) is dict and len(found) <= _LIST_LENGTH and all(map(_is_name, found))
+    return found if plain else None
+
+
+def _is_name(key: Any) -> bool:
+    return type(key) is str and not key.startswith("$") and clean_text(key) == key
+
+
+def _is_mixed(values: Sequence[Any]) -> bool:
+    """Whether a list is a short one that holds messages beside others."""
+    return 0 < len(values) <= _SHORT and any(is_a(value, _NESTED) for value in values)
+
+
+def _grows(values: list[Any]) -> bool:
+    return 1 < len(values) <= _LIST_LENGTH and not is_a(values[0], (int, float))

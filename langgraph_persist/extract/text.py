@@ -8,6 +8,8 @@ from typing import Any
 _FORBIDDEN = re.compile("[\x00\ud800-\udfff]")
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 _REPR_LIMIT = 2_000
+_EXCERPT_LIMIT = 256
+_EXCERPT = 160
 
 
 def clean_text(s: str) -> str:
@@ -56,6 +58,16 @@ def limited(text: str, limit: int) -> str:
     head = limit // 4
     tail = limit - head
     return f"{text[:head]}\n… {len(text) - limit} characters left out …\n{text[-tail:]}"
+
+
+def excerpt(text: str | None) -> str | None:
+    """A text up to some length whole, a longer one's beginning with a mark that tells its length.
+
+    For columns that show what is stored whole elsewhere.
+    """
+    if text is None or len(text) <= _EXCERPT_LIMIT:
+        return text
+    return f"{text[:_EXCERPT].rstrip()} … [{len(text):,} characters]"
 
 
 def optional_text(value: Any) -> str | None:

@@ -41,6 +41,7 @@ from langgraph_persist.handler.outcome import (
     blame_timeout,
     node_outcome,
     outcome,
+    sent_up,
 )
 from langgraph_persist.handler.recording import Recording
 from langgraph_persist.handler.skipped import Skipped, course_of, is_router
@@ -160,7 +161,7 @@ class PersistCallbackHandler(GraphCallbackHandler):
             return None
         if span.kind == "node":
             self._tools.refused(span, outputs)
-            self._close_node(span, {"status": "completed", "output_data": to_json(outputs)})
+            self._close_node(span, {"status": "completed"}, outputs)
         elif span.call is not None and not span.ends_root:
             self.journal.runs.unbind(span.root.run, span.call.token)
         self._follow(span, outputs)
@@ -176,7 +177,7 @@ class PersistCallbackHandler(GraphCallbackHandler):
             self._spans.ignore(run_id)
         if span.kind == "node":
             blame_timeout(span.root.run, span.node, error)
-            self._close_node(span, node_outcome(error, span.cancelled))
+            self._close_node(span, node_outcome(error, span.cancelled), sent_up(error))
         self._follow(span, error)
         return self._fail_root(span, error)
 
@@ -286,7 +287,7 @@ class PersistCallbackHandler(GraphCallbackHandler):
         """A tool has failed, or asks for a human."""
         if (span := self._spans.pop(run_id)) is None:
             return None
-        self._tools.fail(span, outcome(error))
+        self._tools.fail(span, outcome(error), sent_up(error))
         return self._fail_root(span, error)
 
     # --- retrievers ---
@@ -379,15 +380,18 @@ class PersistCallbackHandler(GraphCallbackHandler):
             given["run_id"] = str(asked)
         called = call.configurable if call else given
         run = Run(run_id, _thread(called) or _thread(given) or str(run_id), None)
+        value, content = self._recording.content(run.thread_id, inputs)
         root = Root(
             run=run,
             kind=_run_kind(inputs, called) if call or "ls_integration" in given else "start",
             name=name,
             workflow=root_input(inputs)
             | {
+                "input": value,
                 "metadata": to_json(_own_metadata(given)),
                 "tags": [clean_text(str(tag)) for tag in tags or ()],
             },
+            content=content,
             user=_name_of(given.get("user")),
             organization=_name_of(given.get("organization")),
         )
@@ -514,12 +518,13 @@ class PersistCallbackHandler(GraphCallbackHandler):
         if fields["attempt"] > 1 or identity.node_type == "error_handler":
             blame_retry(root.run, span.node)
         self._skipped.starts(span, identity.node_name, identity.step, identity.checkpoint_ns)
-        started = fields | {"status": "running", "input_data": to_json(inputs)}
-        self._recording.send(root, [("nodes", started)])
+        value, content = self._recording.content(root.run.thread_id, inputs)
+        started = fields | {"status": "running", "input_data": value}
+        self._recording.send(root, [*self._recording.owned(root, content), ("nodes", started)])
 
-    def _close_node(self, span: Span, fields: Fields) -> None:
+    def _close_node(self, span: Span, fields: Fields, outputs: Any) -> None:
         ended = {"completed_at": span.clock.now, "duration_ms": span.clock.elapsed_ms}
-        self._recording.finish_node(span, fields | ended)
+        self._recording.finish_node(span, fields | ended, outputs)
 
     def _close_retrieval(self, span: Span, fields: Fields) -> None:
         latency = {"latency_ms": span.clock.elapsed_ms}

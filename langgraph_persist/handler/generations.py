@@ -13,7 +13,7 @@ from langgraph_persist.extract import (
     billing,
     generation_end,
     generation_start,
-    state_entry,
+    prompt_entry,
 )
 from langgraph_persist.handler.recording import Recording
 from langgraph_persist.handler.spans import Root, Span
@@ -41,7 +41,7 @@ class Generations:
         journal, root = self._recording.journal, span.root
         known = journal.runs.known(root.run.thread_id)
         seal = journal.seal.close if journal.seal else None
-        prompt, rows = state_entry(started.messages, known, seal)
+        prompt, rows = prompt_entry(started.messages, known, seal)
         span.model = ModelCall(
             models=_names(started.fields.get("model_name")),
             provider=started.fields.get("model_provider"),

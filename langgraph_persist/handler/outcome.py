@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Literal
+from typing import Any, Literal
 
 from langgraph.errors import GraphBubbleUp, NodeTimeoutError, ParentCommand
 
-from langgraph_persist.extract import error_fields, qualified_name, to_json
+from langgraph_persist.extract import error_fields, qualified_name
 from langgraph_persist.journal import Fields, OpenNode, Run
 
 Status = Literal["completed", "failed", "interrupted", "cancelled"]
@@ -18,12 +18,17 @@ _HANDLER_PREFIX = "__error_handler__"
 def outcome(error: BaseException) -> Fields:
     """The status of what ended with this exception, and the error columns if it is a failure."""
     if isinstance(error, ParentCommand):
-        return {"status": "completed", "output_data": to_json(error.args[0])}
+        return {"status": "completed"}
     if isinstance(error, GraphBubbleUp):
         return {"status": "interrupted"}
     if isinstance(error, (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt)):
         return {"status": "cancelled"}
     return {"status": "failed", **error_fields(error)}
+
+
+def sent_up(error: BaseException) -> Any:
+    """What it tells the graph above, which is its output."""
+    return error.args[0] if isinstance(error, ParentCommand) else None
 
 
 def node_outcome(error: BaseException, cancelled: bool) -> Fields:

@@ -12,7 +12,7 @@ from uuid import UUID
 
 from langchain_core.utils.uuid import uuid7
 
-from langgraph_persist.extract import error_fields, root_output
+from langgraph_persist.extract import document, error_fields, excerpt, to_json
 from langgraph_persist.handler.guard import Failures
 from langgraph_persist.handler.outcome import Status, blame_timeout
 from langgraph_persist.handler.spans import Root, Span
@@ -81,12 +81,14 @@ class Recording:
             "initial_input": None if root.kind == "resume" else workflow.get("user_input"),
             **self._lifetime(),
         }
+        if self.by_reference:
+            workflow["user_input"] = excerpt(workflow.get("user_input"))
         rows += [
             ("sessions", session),
             ("workflows", workflow),
             ("workflow_runs", self._run_fields(root) | {"status": "running"}),
         ]
-        return rows
+        return rows + self.owned(root, root.content)
 
     def _lifetime(self) -> Fields:
         """The column that tells when the session expires."""
@@ -131,6 +133,19 @@ class Recording:
         """Queue rows of a run."""
         self.journal.append(Unit(root.run.thread_id, rows))
 
+    @property
+    def by_reference(self) -> bool:
+        """Whether content is stored once and referred to: not where it is hidden."""
+        return self.journal.content and self.journal.seal is None
+
+    def content(self, thread_id: str, value: Any) -> tuple[Any, Rows]:
+        """What went in or came out, for a column, and the rows that it refers to."""
+        if value is None:
+            return None, []
+        if not self.by_reference:
+            return to_json(value), []
+        return document(value, self.journal.runs.known(thread_id))
+
     def owned(self, root: Root, rows: Rows) -> Rows:
         """Rows of stored content with the columns that say whose it is."""
         owner = {"thread_id": root.run.thread_id, "workflow_id": root.run.workflow_id}
@@ -145,11 +160,13 @@ class Recording:
         else:
             self.send(span.root, [row])
 
-    def finish_node(self, span: Span, fields: Fields) -> None:
+    def finish_node(self, span: Span, fields: Fields, outputs: Any) -> None:
         """A node has ended; a completed one waits for its checkpoint."""
         node = span.node
         assert node is not None
         node.fields.update(fields)
+        node.fields["output_data"], content = self.content(span.root.run.thread_id, outputs)
+        node.rows += self.owned(span.root, content)
         node.ended = True
         completed = fields["status"] == "completed"
         if not completed:
@@ -218,10 +235,12 @@ class Recording:
         run_fields = self._run_fields(root) | ended
         run_fields["checkpoint_id"] = root.run.checkpoint_id
         workflow = self._workflow_fields(root) | ended
-        workflow |= root_output(outputs) | root.run.promoted
+        workflow["result"], content = self.content(root.run.thread_id, outputs)
+        workflow |= root.run.promoted
         workflow |= {"active_ms": ended["duration_ms"], "node_count": root.nodes}
         workflow |= root.totals | {"cost_usd": total(root.costs)}
-        rows: Rows = [("workflows", workflow), ("workflow_runs", run_fields)]
+        rows = self.owned(root, content)
+        rows += [("workflows", workflow), ("workflow_runs", run_fields)]
         if lifetime := self._lifetime():
             rows.append(("sessions", {"thread_id": root.run.thread_id, **lifetime}))
         if root.kind == "resume":

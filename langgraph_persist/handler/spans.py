@@ -17,7 +17,7 @@ from langchain_core.utils.uuid import uuid7
 from langgraph_persist.extract import clean_text
 from langgraph_persist.handler import ids
 from langgraph_persist.handler.calls import GraphCall, teller
-from langgraph_persist.journal import Fields, Journal, OpenNode, Run
+from langgraph_persist.journal import Fields, Journal, OpenNode, Rows, Run
 from langgraph_persist.usage import Cost, ModelCall
 
 if TYPE_CHECKING:
@@ -63,6 +63,8 @@ class Root:
     name: str
     workflow: Fields
     """What the workflow's first row says; sent once the workflow is known."""
+    content: Rows
+    """What that row refers to."""
     user: str | None
     organization: str | None
     clock: Clock = field(default_factory=Clock)

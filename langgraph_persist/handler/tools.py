@@ -53,9 +53,11 @@ class Tools:
         status = "failed" if fields.get("success") is False else "completed"
         self._close(span, fields | {"status": status})
 
-    def fail(self, span: Span, failure: Fields) -> None:
-        """A tool has failed, was stopped or asks for a human."""
-        self._close(span, failure | {"success": False if "error_type" in failure else None})
+    def fail(self, span: Span, failure: Fields, sent: Any = None) -> None:
+        """A tool has failed, was stopped, asks for a human or sent something up."""
+        success = {"success": False if "error_type" in failure else None}
+        output = {} if sent is None else {"output_data": to_json(sent)}
+        self._close(span, failure | success | output)
 
     def refused(self, node: Span, outputs: Any) -> None:
         """A node has answered calls: those without a tool that ran are failures of their own."""

@@ -12,7 +12,8 @@ from psycopg.rows import dict_row
 
 from langgraph_persist.database.queries import Schemas, queries
 from langgraph_persist.errors import ConfigurationError, NotRecorded
-from langgraph_persist.history.records import Row, Workflow, read_workflow
+from langgraph_persist.history.contents import Row
+from langgraph_persist.history.records import Workflow, read_workflow
 from langgraph_persist.history.threads import NOT_RECORDED, Thread
 
 Runner: TypeAlias = "Callable[[Callable[[Connection[Any]], list[Row]]], list[Row]]"

@@ -5,26 +5,20 @@ Two objects are equal when they are the same row, whatever it said when each was
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from langgraph_persist.errors import NotRecorded
+from langgraph_persist.extract import content_text
+from langgraph_persist.history.contents import Contents, Row, Source
 
 if TYPE_CHECKING:
     from langgraph_persist.history.timeline import Timeline
-
-Row = dict[str, Any]
-
-
-class Source(Protocol):
-    """Runs a named statement of ``sql/queries/history.sql``."""
-
-    def rows(self, statement: str, params: Mapping[str, object]) -> list[Row]: ...
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -63,9 +57,7 @@ class Workflow(_Record):
     organization: str | None
     user_input: str | None
     input_type: str | None
-    input: Any
     settings: Any
-    result: Any
     metadata: Any
     tags: list[str] | None
     replay_of: UUID | None
@@ -77,7 +69,19 @@ class Workflow(_Record):
     completion_tokens: int
     total_tokens: int
     cost_usd: Decimal | None
+    _input: Any
+    _result: Any
     _parts: _Parts
+
+    @property
+    def input(self) -> Any:
+        """What the run was given."""
+        return self._parts.whole(self._input)
+
+    @property
+    def result(self) -> Any:
+        """What it gave back."""
+        return self._parts.whole(self._result)
 
     @property
     def runs(self) -> Sequence[WorkflowRun]:
@@ -163,11 +167,21 @@ class Node(_Record):
     input_checkpoint_id: str | None
     checkpoint_id: str | None
     checkpoint_thread_id: str | None
-    input_data: Any
-    output_data: Any
     metadata: Any
     duration_ms: float | None
+    _input_data: Any
+    _output_data: Any
     _parts: _Parts
+
+    @property
+    def input_data(self) -> Any:
+        """What the node was given."""
+        return self._parts.whole(self._input_data)
+
+    @property
+    def output_data(self) -> Any:
+        """What it gave back."""
+        return self._parts.whole(self._output_data)
 
     @property
     def generations(self) -> Sequence[Generation]:
@@ -203,12 +217,7 @@ class Generation(_Record):
     node_id: UUID | None
     model_name: str | None
     model_provider: str | None
-    system_prompt: str | None
-    user_prompt: str | None
-    output: str | None
-    output_message: Any
     parsed_output: Any
-    tool_calls: Any
     temperature: float | None
     max_tokens: int | None
     invocation_params: Any
@@ -228,7 +237,43 @@ class Generation(_Record):
     attempt: int
     prompt_name: str | None
     prompt_version: str | None
+    _system_prompt: str | None
+    _user_prompt: str | None
+    _output: str | None
+    _output_message: Any
+    _tool_calls: Any
     _parts: _Parts
+
+    @property
+    def system_prompt(self) -> str | None:
+        """What the system messages say."""
+        said = [content_text(m.get("content")) for m in self._said_by("system")]
+        return "\n\n".join(said) if said and self._system_prompt else self._system_prompt
+
+    @property
+    def user_prompt(self) -> str | None:
+        """What the last human message says."""
+        said = self._said_by("human")
+        return content_text(said[-1].get("content")) if said else self._user_prompt
+
+    @property
+    def output(self) -> str | None:
+        """What the model said."""
+        message = self.output_message
+        return content_text(message.get("content")) if message else self._output
+
+    @property
+    def output_message(self) -> Any:
+        """The model's answer whole."""
+        return self._parts.whole(self._output_message)
+
+    @property
+    def tool_calls(self) -> Any:
+        """The tools that the model calls."""
+        return self._parts.whole(self._tool_calls)
+
+    def _said_by(self, role: str) -> list[dict[str, Any]]:
+        return [message for message in self.prompt if message.get("type") == role]
 
     @property
     def prompt(self) -> list[dict[str, Any]]:
@@ -251,12 +296,23 @@ class ToolExecution(_Record):
     node_id: UUID | None
     tool_name: str
     tool_call_id: str | None
-    input_params: Any
-    output_data: Any
     success: bool | None
     execution_time_ms: float | None
     tokens_used: int | None
     cost_usd: Decimal | None
+    _input_params: Any
+    _output_data: Any
+    _parts: _Parts
+
+    @property
+    def input_params(self) -> Any:
+        """What the tool was given."""
+        return self._parts.whole(self._input_params)
+
+    @property
+    def output_data(self) -> Any:
+        """What it gave back."""
+        return self._parts.whole(self._output_data)
 
     def __repr__(self) -> str:
         return self._show(repr(self.tool_name), self.status, _ms(self.execution_time_ms))
@@ -268,6 +324,7 @@ class _Parts:
     def __init__(self, source: Source, thread_id: str, workflow_id: UUID) -> None:
         self._source = source
         self._workflow = {"thread_id": thread_id, "workflow_id": workflow_id}
+        self._contents = Contents(source, thread_id)
 
     @cached_property
     def runs(self) -> tuple[WorkflowRun, ...]:
@@ -283,7 +340,7 @@ class _Parts:
 
     @cached_property
     def tool_executions(self) -> tuple[ToolExecution, ...]:
-        return tuple(ToolExecution(**row) for row in self._rows("tool_executions"))
+        return tuple(ToolExecution(**row, _parts=self) for row in self._rows("tool_executions"))
 
     def state(self, node: Node) -> dict[str, Any]:
         key = {"thread_id": node.thread_id, "node_id": node.id}
@@ -293,26 +350,18 @@ class _Parts:
                 f"no state was recorded after {node!r}; only a node that completed in a graph "
                 "with a checkpointer has one"
             )
-        return self._resolve(node.thread_id, rows[0]["state"])
+        state: dict[str, Any] = self.whole(rows[0]["state"])
+        return state
 
     def prompt(self, generation: Generation) -> list[dict[str, Any]]:
         key = {"thread_id": generation.thread_id, "generation_id": generation.id}
         rows = self._source.rows("generation_prompt", key)
-        prompt = rows[0]["prompt"] if rows else None
-        messages: list[dict[str, Any]] | None = None
-        if prompt is not None:
-            messages = self._resolve(generation.thread_id, {"prompt": prompt})["prompt"]
+        messages: list[dict[str, Any]] | None = self.whole(rows[0]["prompt"]) if rows else None
         return messages or []
 
-    def _resolve(self, thread_id: str, entries: dict[str, dict[str, Any]]) -> dict[str, Any]:
-        """The values of inline entries and references, by channel."""
-        ids = [UUID(entry["ref"]) for entry in entries.values() if "ref" in entry]
-        rows = self._source.rows("contents", {"thread_id": thread_id, "ids": ids}) if ids else []
-        contents = {str(row["id"]): row["content"] for row in rows}
-        return {
-            channel: contents.get(entry["ref"]) if "ref" in entry else entry["v"]
-            for channel, entry in entries.items()
-        }
+    def whole(self, stored: Any) -> Any:
+        """A column's value with what it refers to in its place."""
+        return self._contents.whole(stored)
 
     def _rows(self, statement: str) -> list[Row]:
         return self._source.rows(statement, self._workflow)

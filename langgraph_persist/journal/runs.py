@@ -29,7 +29,7 @@ MEMORY_SECONDS = 600
 
 
 class Known:
-    """Ids of a thread's stored values and messages: the newest ones, so bounded."""
+    """Ids of a thread's stored values, messages and their entries: the newest ones."""
 
     def __init__(self) -> None:
         self.used_at = time.monotonic()
@@ -60,6 +60,8 @@ class Known:
         """Remember the ids of rows that were queued, forgetting the oldest beyond the bound."""
         for _, fields in rows:
             self._ids[fields["id"]] = None
+            if (entry := fields.get("entry_id")) is not None:
+                self._ids[entry] = None
         while len(self._ids) > MEMORY_IDS:
             self._ids.popitem(last=False)
 

@@ -20,7 +20,9 @@ Where the tables live in other schemas than the default ones, say so once for an
         schema_translate_map={"langgraph_persist": "record_schema", None: "checkpoint_schema"}
     )
 
-A column ``metadata`` is the attribute ``meta``, since ``metadata`` is SQLAlchemy's own.
+Large values and messages are stored once, and columns such as ``Node.input_data`` refer to them;
+``Node.whole``, and likewise that of workflows, generations and tool executions, has all in its
+place. A column ``metadata`` is the attribute ``meta``, since ``metadata`` is SQLAlchemy's own.
 """
 
 from langgraph_persist.models.base import SCHEMA, Base, View
@@ -53,8 +55,10 @@ from langgraph_persist.models.views import (
     PromptVersion,
     StateContent,
     TimelineEvent,
+    ToolContent,
     TranscriptLine,
     UserSuccessRate,
+    WorkflowContent,
 )
 
 __all__ = [
@@ -87,6 +91,7 @@ __all__ = [
     "TimelineEvent",
     "Todo",
     "Tool",
+    "ToolContent",
     "ToolExecution",
     "TranscriptLine",
     "UsageMetric",
@@ -94,5 +99,6 @@ __all__ = [
     "UserSuccessRate",
     "View",
     "Workflow",
+    "WorkflowContent",
     "WorkflowRun",
 ]

@@ -140,5 +140,11 @@ def linked(back_populates: str, **options: Any) -> Any:
     return relationship(back_populates=back_populates, viewonly=True, **options)
 
 
+def whole_of(model: str, view: str, key: str) -> Any:
+    """The row of a view that has what this one's columns refer to in its place."""
+    join = f"{model}.thread_id == foreign({view}.thread_id), {model}.id == foreign({view}.{key})"
+    return relationship(primaryjoin=f"and_({join})", viewonly=True, uselist=False)
+
+
 def _plain(value: object) -> str:
     return str(value) if isinstance(value, (uuid.UUID, datetime)) else repr(value)

@@ -23,6 +23,7 @@ from langgraph_persist.models.base import (
     one_of,
     owned,
     refers_to,
+    whole_of,
 )
 from langgraph_persist.models.runs import CallStatus, of_node
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from langgraph_persist.models.reference import Tool, User
     from langgraph_persist.models.runs import Node, Workflow
     from langgraph_persist.models.sessions import Session
+    from langgraph_persist.models.views import ToolContent
 
 PlanStatus: TypeAlias = Literal[
     "draft", "approved", "executing", "paused", "waiting", "completed", "failed", "cancelled"
@@ -241,6 +243,7 @@ class ToolExecution(Times, Error, Base):
     started_at: Mapped[datetime]
     completed_at: Mapped[datetime | None]
 
+    whole: Mapped[ToolContent] = whole_of("ToolExecution", "ToolContent", "tool_execution_id")
     workflow: Mapped[Workflow] = relationship(back_populates="tool_executions")
     tool: Mapped[Tool | None] = relationship(back_populates="executions")
     todo: Mapped[Todo | None] = linked("tool_executions")

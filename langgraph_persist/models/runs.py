@@ -22,6 +22,7 @@ from langgraph_persist.models.base import (
     one_of,
     owned,
     refers_to,
+    whole_of,
 )
 
 if TYPE_CHECKING:
@@ -30,7 +31,12 @@ if TYPE_CHECKING:
     from langgraph_persist.models.reference import Organization, User
     from langgraph_persist.models.sessions import Session
     from langgraph_persist.models.stock import Checkpoint
-    from langgraph_persist.models.views import TimelineEvent
+    from langgraph_persist.models.views import (
+        GenerationPrompt,
+        NodeState,
+        TimelineEvent,
+        WorkflowContent,
+    )
 
 RunStatus: TypeAlias = Literal["running", "completed", "failed", "cancelled", "interrupted"]
 RunKind: TypeAlias = Literal["start", "resume", "replay", "fork"]
@@ -100,6 +106,7 @@ class Workflow(Times, Error, Base):
     total_tokens: Mapped[BigInt] = mapped_column(server_default=text("0"))
     cost_usd: Mapped[Decimal | None]
 
+    whole: Mapped[WorkflowContent] = whole_of("Workflow", "WorkflowContent", "workflow_id")
     session: Mapped[Session] = relationship(back_populates="workflows")
     user: Mapped[User | None] = relationship(back_populates="workflows")
     organization: Mapped[Organization | None] = relationship(back_populates="workflows")
@@ -218,6 +225,7 @@ class Node(Times, Error, Base):
         # Set by the views module, which reads it from node_states.
         state_data: Mapped[dict[str, Any] | None]
 
+    whole: Mapped[NodeState] = whole_of("Node", "NodeState", "node_id")
     workflow: Mapped[Workflow] = relationship(back_populates="nodes")
     run: Mapped[WorkflowRun | None] = linked(
         "nodes",
@@ -318,6 +326,7 @@ class Generation(Times, Error, Base):
         # Set by the views module, which reads it from generation_prompts.
         prompt_messages: Mapped[list[dict[str, Any]] | None]
 
+    whole: Mapped[GenerationPrompt] = whole_of("Generation", "GenerationPrompt", "generation_id")
     workflow: Mapped[Workflow] = relationship(back_populates="generations")
     node: Mapped[Node | None] = linked("generations", primaryjoin=of_node("Generation"))
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from langgraph_persist.models.views import TranscriptLine
 
 SessionStatus: TypeAlias = Literal["active", "completed", "expired", "error"]
-StateValueKind: TypeAlias = Literal["value", "messages"]
+StateValueKind: TypeAlias = Literal["value", "messages", "list"]
 
 
 class Session(Times, Base):
@@ -105,7 +105,8 @@ class Message(Times, Base):
 class StateValue(Times, Base):
     """A channel's value, once per session; its id is the hash of its content.
 
-    Of kind ``messages``, ``value`` lists ids of messages that follow those of ``base``.
+    Of kind ``messages``, ``value`` lists the messages that follow those of ``base``, each with
+    LangChain's id for it; of kind ``list``, the elements that follow.
     """
 
     __tablename__ = "state_values"

@@ -49,16 +49,50 @@ class NodeState(View):
     step: Mapped[int | None]
     checkpoint_id: Mapped[str | None]
     state_data: Mapped[dict[str, Any] | None]
+    input_data: Mapped[Json | None]
+    output_data: Mapped[Json | None]
+
+
+class WorkflowContent(View):
+    """What a workflow was given and gave back, whole."""
+
+    __tablename__ = "workflow_contents"
+    _shown = ("turn",)
+
+    thread_id: Mapped[str] = mapped_column(primary_key=True)
+    workflow_id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    turn: Mapped[int]
+    input: Mapped[Json | None]
+    result: Mapped[Json | None]
+
+
+class ToolContent(View):
+    """What a tool was given and gave back, whole."""
+
+    __tablename__ = "tool_contents"
+    _shown = ("tool_name",)
+
+    thread_id: Mapped[str] = mapped_column(primary_key=True)
+    tool_execution_id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    workflow_id: Mapped[uuid.UUID]
+    tool_name: Mapped[str]
+    input_params: Mapped[Json | None]
+    output_data: Mapped[Json | None]
 
 
 class GenerationPrompt(View):
-    """All messages of a generation's prompt."""
+    """All that a model was told in one call, and what it answered."""
 
     __tablename__ = "generation_prompts"
 
     thread_id: Mapped[str] = mapped_column(primary_key=True)
     generation_id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
     messages: Mapped[Json | None]
+    system_prompt: Mapped[str | None]
+    user_prompt: Mapped[str | None]
+    output: Mapped[str | None]
+    output_message: Mapped[Json | None]
+    tool_calls: Mapped[Json | None]
 
 
 class TimelineEvent(View):

@@ -2,7 +2,7 @@
 -- A page of workflows, newest first; every filter is optional.
 SELECT
     w.thread_id, w.id, w.turn, w.name, w.status, u.username AS "user", o.slug AS organization,
-    w.user_input, w.input_type, w.input, w.settings, w.result, w.metadata, w.tags, w.replay_of,
+    w.user_input, w.input_type, w.input AS _input, w.settings, w.result AS _result, w.metadata, w.tags, w.replay_of,
     w.started_at, w.completed_at, w.duration_ms, w.active_ms, w.node_count, w.generation_count,
     w.prompt_tokens, w.completion_tokens, w.total_tokens, w.cost_usd,
     w.error_type, w.error_message, w.error_traceback
@@ -39,8 +39,9 @@ SELECT
     n.thread_id, n.id, n.workflow_id, n.run_id, n.parent_node_id, n.node_name,
     n.node_type, n.execution_order, n.step, n.attempt, n.status, n.cached, n.task_id,
     n.checkpoint_ns, n.triggers, n.input_checkpoint_id, n.checkpoint_id,
-    n.checkpoint_thread_id, n.input_data, n.output_data, n.metadata, n.started_at,
-    n.completed_at, n.duration_ms, n.error_type, n.error_message, n.error_traceback
+    n.checkpoint_thread_id, n.input_data AS _input_data, n.output_data AS _output_data,
+    n.metadata, n.started_at, n.completed_at, n.duration_ms, n.error_type, n.error_message,
+    n.error_traceback
 FROM {{schema}}.nodes AS n
 LEFT JOIN {{schema}}.workflow_runs AS r ON r.thread_id = n.thread_id AND r.id = n.run_id
 WHERE n.thread_id = %(thread_id)s AND n.workflow_id = %(workflow_id)s
@@ -50,7 +51,8 @@ ORDER BY r.attempt, n.execution_order, n.started_at, n.id
 -- The model calls of a workflow, in their order.
 SELECT
     g.thread_id, g.id, g.workflow_id, g.run_id, g.node_id, g.model_name, g.model_provider,
-    g.system_prompt, g.user_prompt, g.output, g.output_message, g.parsed_output, g.tool_calls,
+    g.system_prompt AS _system_prompt, g.user_prompt AS _user_prompt, g.output AS _output,
+    g.output_message AS _output_message, g.parsed_output, g.tool_calls AS _tool_calls,
     g.temperature, g.max_tokens, g.invocation_params, g.prompt_tokens, g.completion_tokens,
     g.total_tokens, g.cache_read_tokens, g.cache_creation_tokens, g.reasoning_tokens, g.cost_usd,
     g.price_source, g.latency_ms, g.time_to_first_token_ms, g.streamed, g.finish_reason,
@@ -64,7 +66,7 @@ ORDER BY g.started_at, g.id
 -- The tool calls of a workflow, in their order.
 SELECT
     t.thread_id, t.id, t.workflow_id, t.run_id, t.node_id, t.tool_name, t.tool_call_id,
-    t.input_params, t.output_data, t.success, t.status, t.execution_time_ms, t.tokens_used,
+    t.input_params AS _input_params, t.output_data AS _output_data, t.success, t.status, t.execution_time_ms, t.tokens_used,
     t.cost_usd, t.started_at, t.completed_at, t.error_type, t.error_message, t.error_traceback
 FROM {{schema}}.tool_executions AS t
 WHERE t.thread_id = %(thread_id)s AND t.workflow_id = %(workflow_id)s
@@ -80,40 +82,23 @@ WHERE n.thread_id = %(thread_id)s AND n.id = %(node_id)s
 SELECT g.prompt FROM {{schema}}.generations AS g
 WHERE g.thread_id = %(thread_id)s AND g.id = %(generation_id)s
 
--- contents --
--- What references stand for, like state_contents; on Citus that view cannot be planned.
+-- values --
+-- Stored values by their ids, with all that they go on from.
 WITH RECURSIVE chain AS (
-    SELECT v.id, v.kind, v.value, v.base_id, 0 AS depth
+    SELECT v.id, v.kind, v.value, v.base_id
     FROM {{schema}}.state_values AS v
     WHERE v.thread_id = %(thread_id)s AND v.id = ANY(%(ids)s)
-    UNION ALL
-    SELECT chain.id, chain.kind, base.value, base.base_id, chain.depth + 1
+    UNION
+    SELECT base.id, base.kind, base.value, base.base_id
     FROM chain
     JOIN {{schema}}.state_values AS base
         ON base.thread_id = %(thread_id)s AND base.id = chain.base_id
 )
-SELECT chain.id, chain.value AS content FROM chain WHERE chain.kind = 'value'
-UNION ALL
+SELECT chain.id, chain.kind, chain.value, chain.base_id FROM chain
+
+-- said --
+-- Messages by their ids.
 SELECT
-    chain.id,
-    coalesce(jsonb_agg(
-        jsonb_strip_nulls(jsonb_build_object(
-            'type', m.role,
-            'id', m.message_id,
-            'name', m.name,
-            'tool_call_id', m.tool_call_id
-        ))
-        || jsonb_build_object('content', coalesce(m.content, to_jsonb(m.text), '""'))
-        || CASE
-            WHEN m.tool_calls IS NULL THEN '{}'
-            ELSE jsonb_build_object('tool_calls', m.tool_calls)
-        END
-        || coalesce(m.extra, '{}')
-        ORDER BY chain.depth DESC, entry.ordinality
-    ) FILTER (WHERE m.id IS NOT NULL), '[]')
-FROM chain
-LEFT JOIN LATERAL jsonb_array_elements_text(chain.value) WITH ORDINALITY AS entry ON true
-LEFT JOIN {{schema}}.messages AS m
-    ON m.thread_id = %(thread_id)s AND m.id = entry.value::uuid
-WHERE chain.kind = 'messages'
-GROUP BY chain.id
+    m.id, m.message_id, m.role, m.text, m.content, m.name, m.tool_calls, m.tool_call_id, m.extra
+FROM {{schema}}.messages AS m
+WHERE m.thread_id = %(thread_id)s AND m.id = ANY(%(ids)s)

@@ -323,8 +323,8 @@ ORDER BY r.thread_id, r.id
 ON CONFLICT (thread_id, id) DO NOTHING
 
 -- messages --
--- Messages, each stored once a session, with the turn that brought them.
-INSERT INTO {{schema}}.messages (
+-- Messages, each stored once a session, with the turn that brought them and their first name.
+INSERT INTO {{schema}}.messages AS t (
     thread_id, id, message_id, turn, role, text, content, name, tool_calls, tool_call_id, extra
 )
 SELECT
@@ -335,7 +335,8 @@ CROSS JOIN LATERAL jsonb_populate_record(NULL::{{schema}}.messages, e.fields) AS
 LEFT JOIN {{schema}}.workflows AS w
     ON w.thread_id = r.thread_id AND w.id = (e.fields ->> 'workflow_id')::uuid
 ORDER BY r.thread_id, r.id
-ON CONFLICT (thread_id, id) DO NOTHING
+ON CONFLICT (thread_id, id) DO UPDATE SET message_id = excluded.message_id
+WHERE t.message_id IS NULL AND excluded.message_id IS NOT NULL
 
 -- workflow_totals --
 -- Sums up ended workflows from their runs, nodes and generations.

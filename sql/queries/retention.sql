@@ -442,20 +442,32 @@ DELETE FROM {{schema}}.workflows AS w
 WHERE w.thread_id = %(thread_id)s AND w.id = ANY(%(ids)s) AND w.updated_at < %(cutoff)s
 
 -- unused_content --
--- A session's values and messages that no state and no prompt leads to, except of these workflows.
-WITH RECURSIVE used (id) AS (
-    SELECT found.id FROM (
-        SELECT (channel.value ->> 'ref')::uuid AS id
-        FROM {{schema}}.nodes AS n
-        CROSS JOIN LATERAL jsonb_each(n.state) AS channel
-        WHERE n.thread_id = %(thread_id)s AND jsonb_typeof(n.state) = 'object'
-            AND channel.value ? 'ref' AND (n.workflow_id = ANY(%(gone)s)) IS NOT TRUE
-        UNION
-        SELECT (g.prompt ->> 'ref')::uuid
-        FROM {{schema}}.generations AS g
-        WHERE g.thread_id = %(thread_id)s AND g.prompt ? 'ref'
-            AND (g.workflow_id = ANY(%(gone)s)) IS NOT TRUE
-    ) AS found
+-- A session's values and messages that nothing refers to, except what is of these workflows.
+WITH RECURSIVE documents (document) AS (
+    SELECT unnest(ARRAY[n.state, n.input_data, n.output_data])
+    FROM {{schema}}.nodes AS n
+    WHERE n.thread_id = %(thread_id)s AND (n.workflow_id = ANY(%(gone)s)) IS NOT TRUE
+    UNION ALL
+    SELECT unnest(ARRAY[w.input, w.result])
+    FROM {{schema}}.workflows AS w
+    WHERE w.thread_id = %(thread_id)s AND (w.id = ANY(%(gone)s)) IS NOT TRUE
+    UNION ALL
+    SELECT unnest(ARRAY[g.prompt, g.output_message, g.tool_calls])
+    FROM {{schema}}.generations AS g
+    WHERE g.thread_id = %(thread_id)s AND (g.workflow_id = ANY(%(gone)s)) IS NOT TRUE
+    UNION ALL
+    SELECT unnest(ARRAY[t.input_params, t.output_data])
+    FROM {{schema}}.tool_executions AS t
+    WHERE t.thread_id = %(thread_id)s AND (t.workflow_id = ANY(%(gone)s)) IS NOT TRUE
+), referred (id) AS (
+    SELECT DISTINCT reference.parts[1]::uuid
+    FROM documents AS d
+    CROSS JOIN LATERAL regexp_matches(
+        d.document::text, '[{]"[$][a-z_]+": [[]?"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})"', 'g'
+    ) AS reference (parts)
+    WHERE position('{"$' IN d.document::text) > 0
+), used (id) AS (
+    SELECT r.id FROM referred AS r
     UNION
     SELECT v.base_id
     FROM used
@@ -472,12 +484,17 @@ WITH RECURSIVE used (id) AS (
     WHERE m.thread_id = %(thread_id)s
 )
 EXCEPT (
-    SELECT 'state_values', used.id FROM used
+    SELECT kind.name, used.id
+    FROM used
+    CROSS JOIN (VALUES ('state_values'), ('messages')) AS kind (name)
     UNION ALL
-    SELECT 'messages', entry.value::uuid
+    SELECT 'messages', (CASE jsonb_typeof(entry.value)
+        WHEN 'array' THEN entry.value ->> 0
+        ELSE entry.value #>> '{}'
+    END)::uuid
     FROM used
     JOIN {{schema}}.state_values AS v ON v.thread_id = %(thread_id)s AND v.id = used.id
-    CROSS JOIN LATERAL jsonb_array_elements_text(v.value) AS entry
+    CROSS JOIN LATERAL jsonb_array_elements(v.value) AS entry
     WHERE v.kind = 'messages'
 )
 
