@@ -25,6 +25,7 @@ from tests import citus
 from tests.checks import check_record_and_checkpoints_agree, query
 from tests.graphs import approval_graph, chat_graph
 
+AREAS = ("checkpoints", "record", "interventions", "plans")
 FORMS = ["citus"] if citus.ENABLED else ["shared", "citus"]
 
 
@@ -35,7 +36,7 @@ def persist(request: pytest.FixtureRequest, migrated: str) -> Iterator[Persist]:
         journal = opened.checkpointer.journal
         texts = {
             name: sql
-            for area in ("checkpoints", "record", request.param.replace("shared", "record"))
+            for area in (*AREAS, request.param.replace("shared", "record"))
             for name, sql in queries(area, Schemas()).items()
         }
         journal._statements = Sql(texts, combines=request.param == "shared")

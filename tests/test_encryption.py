@@ -158,6 +158,7 @@ def test_every_column_of_text_or_json_is_known_to_be_content_or_not(migrated: st
         *("price_source", "finish_reason", "prompt_name", "prompt_version", "tool_name"),
         *("tool_call_id", "username", "email", "password_hash", "api_key_hash", "preferences"),
         *("language", "current_context", "retry_of", "settings", "projection"),
+        *("event_type", "user_decision", "interrupt_id"),
     }
     with psycopg.connect(migrated) as conn:
         columns = conn.execute(

@@ -178,7 +178,7 @@ def record(db: Session) -> m.Session:
     who = {"user": alice, "organization": acme}
     chat = m.Session(thread_id="t", meta={"a": 1}, **who)
     workflow = new(m.Workflow, turn=1, name="graph", started_at=NOW, session=chat, **who)
-    run = new(m.WorkflowRun, started_at=NOW, workflow=workflow)
+    run = new(m.WorkflowRun, started_at=NOW, workflow=workflow, user=alice)
     place, messages = contents(chat)
     at = {"workflow": workflow, "started_at": NOW, "run_id": run.id}
     sub = new(m.Node, node_name="sub", node_type="subgraph", execution_order=1, **at)

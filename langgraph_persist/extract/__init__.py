@@ -17,6 +17,7 @@ from langgraph_persist.extract.generations import (
     generation_end,
     generation_start,
 )
+from langgraph_persist.extract.humans import hitl_answers, hitl_request
 from langgraph_persist.extract.messages import Row, is_message_list, message_entry, message_list
 from langgraph_persist.extract.nodes import NodeIdentity, node_identity
 from langgraph_persist.extract.runs import is_resume, root_input
@@ -47,6 +48,8 @@ __all__ = [
     "excerpt",
     "generation_end",
     "generation_start",
+    "hitl_answers",
+    "hitl_request",
     "is_message_list",
     "is_resume",
     "message_entry",

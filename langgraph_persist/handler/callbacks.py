@@ -15,6 +15,7 @@ from langchain_core.outputs import LLMResult
 from langgraph.callbacks import GraphCallbackHandler, GraphInterruptEvent
 from langgraph.constants import START
 from langgraph.errors import ParentCommand
+from langgraph.types import Command
 
 from langgraph_persist.database.connection import Target
 from langgraph_persist.errors import JournalClosed
@@ -35,6 +36,7 @@ from langgraph_persist.handler.calls import GraphCall, graph_call, is_state_edit
 from langgraph_persist.handler.ending import awaits_commit
 from langgraph_persist.handler.generations import Generations
 from langgraph_persist.handler.guard import Failures, guarded
+from langgraph_persist.handler.humans import Humans
 from langgraph_persist.handler.outcome import (
     Status,
     blame_retry,
@@ -84,6 +86,7 @@ class PersistCallbackHandler(GraphCallbackHandler):
         checkpoint_schema: str | None = None,
         journal: Journal | None = None,
         session_ttl: timedelta | None = None,
+        hitl_timeout: timedelta | None = None,
         prices: Mapping[str, Price] | None = None,
     ) -> None:
         own_prices = Prices.of(prices)
@@ -96,6 +99,7 @@ class PersistCallbackHandler(GraphCallbackHandler):
         self.journal = journal
         self.failures = Failures()
         self._recording = Recording(journal, self.failures, session_ttl)
+        self._humans = Humans(self._recording, hitl_timeout)
         self._tools = Tools(self._recording)
         costs = Costs(own_prices, self.failures.add)
         self._generations = Generations(self._recording, self._tools, costs)
@@ -177,6 +181,7 @@ class PersistCallbackHandler(GraphCallbackHandler):
             self._spans.ignore(run_id)
         if span.kind == "node":
             blame_timeout(span.root.run, span.node, error)
+            self._humans.failed(span, error)
             self._close_node(span, node_outcome(error, span.cancelled), sent_up(error))
         self._follow(span, error)
         return self._fail_root(span, error)
@@ -336,7 +341,7 @@ class PersistCallbackHandler(GraphCallbackHandler):
         if event.run_id is None:
             return
         if (span := self._spans.get(ids.known_as(event.run_id))) is not None:
-            span.root.interrupted = True
+            self._humans.interrupted(span, event)
 
     # --- spans ---
 
@@ -381,9 +386,11 @@ class PersistCallbackHandler(GraphCallbackHandler):
         called = call.configurable if call else given
         run = Run(run_id, _thread(called) or _thread(given) or str(run_id), None)
         value, content = self._recording.content(run.thread_id, inputs)
+        is_graph = call is not None or "ls_integration" in given
         root = Root(
             run=run,
-            kind=_run_kind(inputs, called) if call or "ls_integration" in given else "start",
+            kind=_run_kind(inputs, called) if is_graph else "start",
+            is_graph=is_graph,
             name=name,
             workflow=root_input(inputs)
             | {
@@ -395,6 +402,9 @@ class PersistCallbackHandler(GraphCallbackHandler):
             user=_name_of(given.get("user")),
             organization=_name_of(given.get("organization")),
         )
+        root.commands = is_graph and root.kind == "start" and isinstance(inputs, Command)
+        if is_resume(inputs):
+            self._humans.told(root, inputs)
         span = Span(run_id, kind, root, None, None, clock=root.clock, ends_root=True)
         span.call, span.told_by = call, teller()
         self._spans.add(span)
@@ -432,7 +442,10 @@ class PersistCallbackHandler(GraphCallbackHandler):
         return self._finish(span, status, outputs, None)
 
     def _fail_root(self, span: Span, error: BaseException) -> Future[None] | None:
-        return self._finish(span, outcome(error)["status"], None, error)
+        status: Status = outcome(error)["status"]
+        if isinstance(error, GeneratorExit) and (span.root.requests or span.root.interrupted):
+            status = "interrupted"  # whoever reads the stream has seen enough
+        return self._finish(span, status, None, error)
 
     def _finish(
         self, span: Span, status: Status, outputs: Any, error: BaseException | None
@@ -440,6 +453,8 @@ class PersistCallbackHandler(GraphCallbackHandler):
         """The commit to wait for, if this was a root."""
         if not span.ends_root:
             return None
+        if status != "failed":
+            self._humans.proceed(span.root)
         for below in self._spans.end(span.root):
             self._close_cancelled(below)
         return self._recording.finish(span.root, status, outputs, error)
@@ -518,6 +533,8 @@ class PersistCallbackHandler(GraphCallbackHandler):
         if fields["attempt"] > 1 or identity.node_type == "error_handler":
             blame_retry(root.run, span.node)
         self._skipped.starts(span, identity.node_name, identity.step, identity.checkpoint_ns)
+        if root.answers:
+            self._humans.proceed(root)
         value, content = self._recording.content(root.run.thread_id, inputs)
         started = fields | {"status": "running", "input_data": value}
         self._recording.send(root, [*self._recording.owned(root, content), ("nodes", started)])

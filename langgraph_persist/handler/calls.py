@@ -17,6 +17,7 @@ from typing import Any
 _TELLERS = "langchain_core.callbacks."
 _PREGEL = "langgraph.pregel.main"
 _ENTRANCES = ("stream", "astream")
+_LIFECYCLE = ("emit_graph_lifecycle_events", "aemit_graph_lifecycle_events")
 _EDITS = ("perform_superstep", "aperform_superstep")
 _DEPTH = 40
 _NEAR = 6
@@ -65,6 +66,19 @@ def is_state_edit() -> bool:
             return True
         frame = frame.f_back
     return False
+
+
+def next_nodes() -> list[str]:
+    """The nodes that the graph whose interrupt is told would execute next, as far as is known."""
+    frame: FrameType | None = sys._getframe(1)
+    for _ in range(_DEPTH):
+        if frame is None:
+            return []
+        if _is(frame, _LIFECYCLE):
+            tasks = getattr(frame.f_locals.get("loop"), "tasks", {})
+            return sorted({task.name for task in tasks.values()})
+        frame = frame.f_back
+    return []
 
 
 def _teller() -> FrameType | None:

@@ -8,15 +8,25 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from datetime import timedelta
 from typing import Any
-from uuid import UUID
 
+import psycopg
 from langchain_core.utils.uuid import uuid7
 
+from langgraph_persist.errors import PersistError
 from langgraph_persist.extract import document, error_fields, excerpt, to_json
 from langgraph_persist.handler.guard import Failures
 from langgraph_persist.handler.outcome import Status, blame_timeout
 from langgraph_persist.handler.spans import Root, Span
-from langgraph_persist.journal import Fields, Journal, Rows, Run, Unit, current_run
+from langgraph_persist.journal import (
+    Fields,
+    Journal,
+    Loaded,
+    Progress,
+    Rows,
+    Run,
+    Unit,
+    current_run,
+)
 from langgraph_persist.usage import total
 
 _TABLES = {
@@ -43,26 +53,66 @@ class Recording:
         """
         root.outer = current_run.get()
         current_run.set(root.run)
-        if root.kind == "start":
-            self.begin(root, root.run.id)
+        if root.kind == "start" and not root.commands:
+            self.begin(root)
         else:
-            root.run.on_loaded = lambda workflow_id: self.begin(root, workflow_id)
+            root.run.on_loaded = lambda loaded: self._loaded(root, loaded)
         if saves:
             self.journal.runs.open(root.run)
 
-    def begin(self, root: Root, loaded: UUID | None) -> None:
-        """Record the start of a root run; ``loaded`` is the workflow of its first checkpoint."""
+    def _loaded(self, root: Root, loaded: Loaded | None) -> None:
+        """The checkpoint is known that the run starts from, if there is one."""
+        root.loaded = loaded
+        if root.kind == "fork" and root.answers and loaded is not None:
+            # LangGraph looks next whether that is the thread's newest one: then it is no fork.
+            root.run.on_loaded = lambda newest: self._place(root, newest)
+        else:
+            self.begin(root)
+
+    def _place(self, root: Root, newest: Loaded | None) -> None:
+        if newest and root.loaded and newest.checkpoint_id == root.loaded.checkpoint_id:
+            root.kind = "resume"
+        self.begin(root)
+
+    def begin(self, root: Root) -> None:
+        """Record the start of a root run, unless that is done."""
         with root.lock:
             if root.started:
                 return
             root.started = True
-            run = root.run
-            if root.kind == "resume":
-                run.workflow_id = loaded or self.journal.runs.resumable(run.thread_id) or run.id
-            else:
-                run.workflow_id = run.id
-                root.workflow["replay_of"] = loaded if root.kind != "start" else None
-            self.send(root, self._opening_rows(root))
+            run, loaded = root.run, root.loaded
+            run.workflow_id = run.id
+            rows: Rows = []
+            if root.kind == "resume" or root.commands:
+                self._continue(root)
+            elif root.kind != "start":
+                root.workflow["replay_of"] = loaded.workflow_id if loaded else None
+            elif root.is_graph and self.journal.runs.unfinished(run.thread_id):
+                rows = [("superseded", {"thread_id": run.thread_id, "id": run.id})]
+            self.send(root, self._opening_rows(root) + rows)
+
+    def _continue(self, root: Root) -> None:
+        """Go on with the thread's last workflow, counting on where it stopped."""
+        run, loaded = root.run, root.loaded
+        progress = self._progress(root)
+        if root.commands and (progress is None or progress.status == "completed"):
+            return
+        root.kind = "resume"
+        if progress is not None:
+            run.workflow_id = progress.workflow_id
+            root.order = progress.execution_order
+            root.attempts.update(progress.attempts)
+        elif loaded is not None:
+            run.workflow_id = loaded.workflow_id or run.id
+
+    def _progress(self, root: Root) -> Progress | None:
+        if root.loaded is None:
+            return self.journal.runs.unfinished(root.run.thread_id)
+        try:
+            return root.loaded.progress()
+        except (psycopg.Error, PersistError) as error:
+            self._failures.add("resume", error)
+            return None
 
     def _opening_rows(self, root: Root) -> Rows:
         run = root.run
@@ -111,6 +161,7 @@ class Recording:
             "id": root.run.id,
             "workflow_id": root.run.workflow_id,
             "kind": root.kind,
+            "user": root.user,
             "started_at": root.clock.at,
             "instance_id": _instance_id(),
             "heartbeat_at": root.clock.at,
@@ -120,7 +171,7 @@ class Recording:
         """The columns that every row below a run has."""
         root = span.root
         if not root.started:
-            self.begin(root, None)
+            self.begin(root)
         return {
             "thread_id": root.run.thread_id,
             "id": span.id,
@@ -179,18 +230,19 @@ class Recording:
     ) -> Future[None]:
         """Record the end of a root run; the future is done once all of it is committed."""
         if not root.started:
-            self.begin(root, None)
+            self.begin(root)
         run = root.run
         if current_run.get() is run:
             current_run.set(root.outer)
         self.journal.runs.close(run)
-        if status == "interrupted" and run.workflow_id is not None:
-            self.journal.runs.interrupted(run.thread_id, run.workflow_id)
+        if root.is_graph and status != "completed" and not run.is_saved:
+            self._remember(root, status)
         try:
             rows = self._close_open_nodes(root) + run.release_all()
             if error is not None:
                 blame_timeout(run, None, error)
             rows += [("nodes", node.fields | run.origin(node)) for node in run.unplaced]
+            rows += run.take_requests([*run.requests])
             rows += self._closing_rows(root, status, outputs, error)
             return self._commit(run, rows)
         except (TypeError, ValueError, KeyError) as failure:
@@ -203,6 +255,12 @@ class Recording:
         others = [self.journal.commit(Unit(t)) for t in run.threads if t != run.thread_id]
         own = self.journal.commit(Unit(run.thread_id, rows))
         return own if not others else _together(others, own)
+
+    def _remember(self, root: Root, status: Status) -> None:
+        """Without checkpoints of ours nothing but this process tells what a resume continues."""
+        assert root.run.workflow_id is not None
+        progress = Progress(root.run.workflow_id, status, root.order, dict(root.attempts))
+        self.journal.runs.remember(root.run.thread_id, progress)
 
     def _close_open_nodes(self, root: Root) -> Rows:
         """Rows for the nodes that never told their end: the end of their run cancelled them."""

@@ -17,7 +17,7 @@ from langchain_core.utils.uuid import uuid7
 from langgraph_persist.extract import clean_text
 from langgraph_persist.handler import ids
 from langgraph_persist.handler.calls import GraphCall, teller
-from langgraph_persist.journal import Fields, Journal, OpenNode, Rows, Run
+from langgraph_persist.journal import Fields, Journal, Loaded, OpenNode, Rows, Run
 from langgraph_persist.usage import Cost, ModelCall
 
 if TYPE_CHECKING:
@@ -74,6 +74,17 @@ class Root:
     ended: bool = False
     interrupted: bool = False
     order: int = 0
+    is_graph: bool = False
+    commands: bool = False
+    """Whether its input is a Command that answers nothing: where there is something to continue,
+    it continues that."""
+    answers: list[Fields] | None = None
+    """What its input answers of what was asked before; None once that is recorded."""
+    requests: set[str] = field(default_factory=set)
+    """The interrupts that it raised."""
+    paused_in: OpenNode | None = None
+    """The node in which a graph paused as it was compiled to."""
+    loaded: Loaded | None = None
     nodes: int = 0
     attempts: Counter[str] = field(default_factory=Counter)
     totals: Counter[str] = field(default_factory=Counter)

@@ -24,6 +24,8 @@ CONTENT: dict[str, frozenset[str]] = {
     ),
     "tool_executions": frozenset({"input_params", "output_data", *_ERROR}),
     "retrievals": frozenset({"query", "documents", *_ERROR}),
+    "hitl_events": frozenset({"event_data", "response_schema", "user_input"}),
+    "hitl_answers": frozenset({"user_input"}),
     "projection_errors": frozenset(_ERROR),
 }
 """The columns, by table, that can hold values of a state, a prompt or an answer."""

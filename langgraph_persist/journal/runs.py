@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -75,6 +75,27 @@ class Graph(NamedTuple):
     """The run that is this call of the graph, where that is known."""
 
 
+class Progress(NamedTuple):
+    """How far a workflow has come."""
+
+    workflow_id: UUID
+    status: str
+    execution_order: int
+    attempts: Mapping[str, int]
+    """How often each task that may go on was begun."""
+
+
+class Loaded(NamedTuple):
+    """The checkpoint that a run starts from."""
+
+    checkpoint_id: str
+    workflow_id: UUID | None
+    source: str | None
+    """Who saved it: input, loop, update or fork."""
+    progress: Callable[[], Progress | None]
+    """Looks up how far its workflow has come."""
+
+
 class Saved(NamedTuple):
     """What a checkpoint holds."""
 
@@ -128,8 +149,12 @@ class Run:
         self.thread_id = thread_id
         self.workflow_id = workflow_id
         """None while it is not known which workflow this run continues."""
-        self.on_loaded: Callable[[UUID | None], None] | None = None
-        """Called once with the workflow of the checkpoint that the run starts from."""
+        self.on_loaded: Callable[[Loaded | None], None] | None = None
+        """Called once with the checkpoint that the run starts from."""
+        self.continues = False
+        """Whether there was a checkpoint that it starts from."""
+        self.requests: dict[str, tuple[str, Fields]] = {}
+        """Rows of what it asks humans, by interrupt, until their interrupts are saved."""
         self.threads = {thread_id}
         self.calls: list[object] = []
         """What marks the configs of the graphs that are being called in this run."""
@@ -169,11 +194,29 @@ class Run:
                 if len(saved) > MEMORY_STEPS:
                     del saved[min(saved)]
 
-    def loaded(self, workflow_id: UUID | None) -> None:
-        """The run's first checkpoint was read; it was this workflow's."""
+    def loaded(self, checkpoint: Loaded | None) -> None:
+        """A checkpoint of the run's own graph was read, or there is none."""
+        self.continues = self.continues or checkpoint is not None
         callback, self.on_loaded = self.on_loaded, None
         if callback is not None:
-            callback(workflow_id)
+            callback(checkpoint)
+
+    def supersede(self) -> Rows:
+        """The rows that end what the thread was doing before this run's input, once."""
+        if not self.continues or self.workflow_id is None:
+            return []
+        self.continues = False
+        return [("superseded", {"thread_id": self.thread_id, "id": self.workflow_id})]
+
+    def take_requests(self, interrupt_ids: Iterable[str]) -> Rows:
+        """The rows of what these interrupts ask."""
+        with self._lock:
+            return [r for i in interrupt_ids if (r := self.requests.pop(i, None)) is not None]
+
+    @property
+    def is_saved(self) -> bool:
+        """Whether checkpoints of it are ours."""
+        return bool(self._saved)
 
     def newest(self, graph: Graph, step: int = 2**62) -> str | None:
         """The newest checkpoint of a graph that this run loaded or saved, up to a step."""
@@ -280,7 +323,7 @@ class Runs:
         self._by_thread: dict[str, list[Run]] = {}
         self._by_call: dict[int, tuple[object, Run, UUID]] = {}
         self._known: OrderedDict[str, Known] = OrderedDict()
-        self._interrupted: OrderedDict[str, UUID] = OrderedDict()
+        self._unfinished: OrderedDict[str, Progress] = OrderedDict()
 
     def open(self, run: Run, thread_id: str | None = None) -> None:
         """A run has started, or goes on to another thread (a child graph with one of its own)."""
@@ -363,14 +406,15 @@ class Runs:
         with self._lock:
             self._known.pop(thread_id, None)
 
-    def interrupted(self, thread_id: str, workflow_id: UUID) -> None:
-        """A workflow of the thread waits to be resumed."""
+    def remember(self, thread_id: str, progress: Progress) -> None:
+        """A workflow of the thread may be continued, whose checkpoints are not ours to ask."""
         with self._lock:
-            self._interrupted[thread_id] = workflow_id
-            self._interrupted.move_to_end(thread_id)
-            if len(self._interrupted) > MEMORY_THREADS:
-                self._interrupted.popitem(last=False)
+            self._unfinished[thread_id] = progress
+            self._unfinished.move_to_end(thread_id)
+            if len(self._unfinished) > MEMORY_THREADS:
+                self._unfinished.popitem(last=False)
 
-    def resumable(self, thread_id: str) -> UUID | None:
-        """The workflow of the thread that this process saw interrupted last."""
-        return self._interrupted.get(thread_id)
+    def unfinished(self, thread_id: str) -> Progress | None:
+        """The workflow that was remembered last for the thread; it is forgotten."""
+        with self._lock:
+            return self._unfinished.pop(thread_id, None)

@@ -51,6 +51,9 @@ KEYS: dict[str, tuple[str, ...]] = {
     "workflows": ("thread_id", "id"),
     "workflow_promotions": ("thread_id", "id"),
     "workflow_runs": ("thread_id", "id"),
+    "superseded": ("thread_id", "id"),
+    "hitl_answers": ("thread_id", "run_id", "interrupt_id"),
+    "hitl_refusals": ("thread_id", "task_id"),
     "messages": ("thread_id", "id"),
     "state_values": ("thread_id", "id"),
     "nodes": ("thread_id", "id"),
@@ -58,6 +61,7 @@ KEYS: dict[str, tuple[str, ...]] = {
     "tool_executions": ("thread_id", "id"),
     "retrievals": ("thread_id", "id"),
     "todo_lists": ("thread_id", "checkpoint_ns", "checkpoint_id"),
+    "hitl_events": ("thread_id", "id"),
     "workflow_totals": ("thread_id", "id"),
     "projection_errors": ("thread_id", "id"),
 }

@@ -267,6 +267,11 @@ class HitlEvent(Times, Base):
             "requested_at",
             postgresql_where=text("status = 'pending'"),
         ),
+        Index(
+            "hitl_events_timeout_idx",
+            "timeout_at",
+            postgresql_where=text("status = 'pending' AND timeout_at IS NOT NULL"),
+        ),
     )
     _shown = ("event_type", "status", "user_decision")
 
@@ -287,6 +292,7 @@ class HitlEvent(Times, Base):
     responded_at: Mapped[datetime | None]
     timeout_at: Mapped[datetime | None]
     interrupt_id: Mapped[str | None]
+    response_schema: Mapped[dict[str, Any] | None]
 
     workflow: Mapped[Workflow] = relationship(back_populates="hitl_events")
     user: Mapped[User | None] = relationship(back_populates="hitl_events")

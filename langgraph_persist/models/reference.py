@@ -22,7 +22,7 @@ from langgraph_persist.models.base import (
 if TYPE_CHECKING:
     from langgraph_persist.models.evaluation import Feedback, UsageMetric
     from langgraph_persist.models.planning import HitlEvent, Todo, ToolExecution
-    from langgraph_persist.models.runs import Workflow
+    from langgraph_persist.models.runs import Workflow, WorkflowRun
     from langgraph_persist.models.sessions import Session
 
 Role: TypeAlias = Literal["admin", "manager", "user", "viewer"]
@@ -88,6 +88,9 @@ class User(Times, Base):
     organization: Mapped[Organization | None] = relationship(back_populates="users")
     sessions: Mapped[list[Session]] = relationship(back_populates="user", passive_deletes=True)
     workflows: Mapped[list[Workflow]] = relationship(back_populates="user", passive_deletes=True)
+    workflow_runs: Mapped[list[WorkflowRun]] = relationship(
+        back_populates="user", passive_deletes=True
+    )
     approved_todos: Mapped[list[Todo]] = relationship(
         back_populates="approver", passive_deletes=True
     )

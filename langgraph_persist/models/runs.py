@@ -144,6 +144,7 @@ class WorkflowRun(Times, Error, Base):
     __tablename__ = "workflow_runs"
     __table_args__ = (
         belongs_to("workflows", "workflow_id"),
+        refers_to("users", "user_id"),
         one_of("kind", RunKind),
         one_of("status", RunStatus),
         Index("workflow_runs_workflow_id_idx", "thread_id", "workflow_id"),
@@ -167,7 +168,9 @@ class WorkflowRun(Times, Error, Base):
     instance_id: Mapped[str | None]
     heartbeat_at: Mapped[datetime | None]
     checkpoint_id: Mapped[str | None]
+    user_id: Mapped[uuid.UUID | None]
 
+    user: Mapped[User | None] = relationship(back_populates="workflow_runs")
     workflow: Mapped[Workflow] = relationship(back_populates="runs")
     nodes: Mapped[list[Node]] = linked(
         "run",

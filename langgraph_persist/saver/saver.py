@@ -30,7 +30,8 @@ from langgraph.checkpoint.postgres import PostgresSaver
 from langgraph.checkpoint.serde.base import SerializerProtocol
 from langgraph.checkpoint.serde.encrypted import EncryptedSerializer
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
-from langgraph.checkpoint.serde.types import _DeltaSnapshot
+from langgraph.checkpoint.serde.types import INTERRUPT, _DeltaSnapshot
+from langgraph.types import Interrupt
 from psycopg import Connection, Cursor
 from psycopg.rows import DictRow, dict_row, tuple_row
 from psycopg.types.json import Jsonb
@@ -45,7 +46,17 @@ from langgraph_persist.errors import (
 )
 from langgraph_persist.extract import clean_text, state_entry, to_json
 from langgraph_persist.extract.todos import CHANNEL
-from langgraph_persist.journal import Graph, Journal, Projector, Run, Unit, release, share
+from langgraph_persist.journal import (
+    Graph,
+    Journal,
+    Loaded,
+    Progress,
+    Projector,
+    Run,
+    Unit,
+    release,
+    share,
+)
 from langgraph_persist.journal.journal import CALL_SETUP, TABLES_MISSING
 from langgraph_persist.journal.unit import Blob, Fields, Rows, Write
 from langgraph_persist.retention import Retention
@@ -63,6 +74,9 @@ DictRows: TypeAlias = "list[DictRow]"
 
 _EXACT = "langgraph_persist_exact"
 """The key of metadata under which what JSON cannot hold is kept."""
+
+# The sources of checkpoints that leave behind what was pending on their thread.
+_NEW = ("input", "fork")
 
 LARGEST_VALUE = 1_000_000_000
 """Bytes; a PostgreSQL field takes 1 GiB with its overhead."""
@@ -288,14 +302,16 @@ class PersistSaver(PostgresSaver):
         """The record rows that were waiting for this checkpoint, with the state it holds."""
         step = metadata.get("step", -1)
         run.saves(graph, step, checkpoint["id"])
+        own = graph.thread_id == run.thread_id and not graph.checkpoint_ns
+        rows = run.supersede() if own and metadata.get("source") in _NEW else []
         if not run.awaits(graph, step):
-            return []
+            return rows
         kept = self.journal.content or self.journal.seal is not None
         foreign = run.foreign(graph)
         place = f"{foreign}\x00{graph.checkpoint_ns}" if foreign else graph.checkpoint_ns
         state, content = self._state(run.thread_id, place, checkpoint) if kept else (None, [])
         owner = {"thread_id": run.thread_id, "workflow_id": run.workflow_id}
-        rows = [(table, owner | fields) for table, fields in content]
+        rows += [(table, owner | fields) for table, fields in content]
         result = {
             "checkpoint_id": checkpoint["id"],
             "input_checkpoint_id": row["parent_checkpoint_id"],
@@ -350,10 +366,12 @@ class PersistSaver(PostgresSaver):
             for index, (channel, value) in enumerate(writes)
         ]
         run, _ = self.journal.runs.find(config, thread_id)
+        record: Rows = []
         if run is not None:
             run.wrote(task_id)
+            record = run.take_requests(_interrupt_ids(writes))
         replace = all(channel in WRITES_IDX_MAP for channel, _ in writes)
-        return Unit(thread_id, writes=rows, replace_writes=replace)
+        return Unit(thread_id, record, writes=rows, replace_writes=replace)
 
     def _dump_metadata(
         self, thread_id: str, config: RunnableConfig, metadata: CheckpointMetadata
@@ -566,7 +584,25 @@ class PersistSaver(PostgresSaver):
         if graph.checkpoint_ns == "" and graph.thread_id == run.thread_id:
             if row is None:
                 self.journal.runs.forget(run.thread_id)
-            run.loaded(cast("UUID | None", row["workflow_id"]) if row else None)
+            run.loaded(self._loaded(row) if row else None)
+
+    def _loaded(self, row: DictRow) -> Loaded:
+        """What a run is told of the checkpoint that it starts from."""
+        workflow_id = cast("UUID | None", row["workflow_id"])
+        look_up = partial(self._progress, row["thread_id"], workflow_id)
+        return Loaded(row["checkpoint_id"], workflow_id, row["metadata"].get("source"), look_up)
+
+    def _progress(self, thread_id: str, workflow_id: UUID | None) -> Progress | None:
+        if workflow_id is None:
+            return None
+        sql = queries("interventions", self.schemas)["progress"].encode()
+        params = {"thread_id": thread_id, "workflow_id": workflow_id}
+
+        def work(conn: Connection[Any]) -> tuple[Any, ...] | None:
+            return conn.cursor(row_factory=tuple_row).execute(sql, params).fetchone()
+
+        found = self._read("progress", thread_id, work)
+        return Progress(workflow_id, *found) if found and found[0] else None
 
     # --- threads ---
 
@@ -688,6 +724,13 @@ def _thread_id(configurable: Mapping[str, Any]) -> str:
     if "\x00" in thread_id:
         raise ConfigurationError("a thread_id cannot contain NUL: PostgreSQL's text has none")
     return thread_id
+
+
+def _interrupt_ids(writes: Sequence[tuple[str, Any]]) -> list[str]:
+    """The ids of the interrupts that a task has raised."""
+    raised = [value for channel, value in writes if channel == INTERRUPT]
+    raised = [i for v in raised for i in (v if isinstance(v, (list, tuple)) else [v])]
+    return [interrupt.id for interrupt in raised if isinstance(interrupt, Interrupt)]
 
 
 def _has_nul(value: Any) -> bool:

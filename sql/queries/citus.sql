@@ -76,13 +76,15 @@ WHERE s.thread_id = ANY(%(threads)s) AND s.thread_id = w.thread_id AND s.turns <
 INSERT INTO {{schema}}.workflow_runs AS t (
     thread_id, id, workflow_id, kind, status, started_at, completed_at, duration_ms,
     instance_id, heartbeat_at, checkpoint_id, error_type, error_message, error_traceback,
-    attempt
+    user_id, attempt
 )
 SELECT
     r.thread_id, r.id, r.workflow_id, r.kind, r.status, r.started_at, r.completed_at,
     r.duration_ms, r.instance_id, r.heartbeat_at, r.checkpoint_id, r.error_type,
-    r.error_message, r.error_traceback, coalesce(earlier.attempts, 0) + 1
-FROM jsonb_populate_recordset(NULL::{{schema}}.workflow_runs, %(rows)s) AS r
+    r.error_message, r.error_traceback, u.id, coalesce(earlier.attempts, 0) + 1
+FROM jsonb_array_elements(%(rows)s) AS e (fields)
+CROSS JOIN LATERAL jsonb_populate_record(NULL::{{schema}}.workflow_runs, e.fields) AS r
+LEFT JOIN {{schema}}.users AS u ON u.username = e.fields ->> 'user'
 LEFT JOIN (
     SELECT e.thread_id, e.workflow_id, count(*) AS attempts FROM {{schema}}.workflow_runs AS e
     WHERE e.thread_id = ANY(%(threads)s) AND (e.thread_id, e.workflow_id) IN (
@@ -94,6 +96,7 @@ LEFT JOIN (
 ORDER BY r.thread_id, r.id
 ON CONFLICT (thread_id, id) DO UPDATE SET
     status = excluded.status,
+    user_id = coalesce(t.user_id, excluded.user_id),
     completed_at = coalesce(excluded.completed_at, t.completed_at),
     duration_ms = coalesce(excluded.duration_ms, t.duration_ms),
     instance_id = coalesce(excluded.instance_id, t.instance_id),

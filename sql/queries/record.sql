@@ -134,20 +134,23 @@ WHERE t.thread_id = e.thread_id AND t.id = e.id
 INSERT INTO {{schema}}.workflow_runs AS t (
     thread_id, id, workflow_id, kind, status, started_at, completed_at, duration_ms,
     instance_id, heartbeat_at, checkpoint_id, error_type, error_message, error_traceback,
-    attempt
+    user_id, attempt
 )
 SELECT
     r.thread_id, r.id, r.workflow_id, r.kind, r.status, r.started_at, r.completed_at,
     r.duration_ms, r.instance_id, r.heartbeat_at, r.checkpoint_id, r.error_type,
-    r.error_message, r.error_traceback,
+    r.error_message, r.error_traceback, u.id,
     (
         SELECT count(*) + 1 FROM {{schema}}.workflow_runs AS earlier
         WHERE earlier.thread_id = r.thread_id AND earlier.workflow_id = r.workflow_id
     )
-FROM jsonb_populate_recordset(NULL::{{schema}}.workflow_runs, %(rows)s) AS r
+FROM jsonb_array_elements(%(rows)s) AS e (fields)
+CROSS JOIN LATERAL jsonb_populate_record(NULL::{{schema}}.workflow_runs, e.fields) AS r
+LEFT JOIN {{schema}}.users AS u ON u.username = e.fields ->> 'user'
 ORDER BY r.thread_id, r.id
 ON CONFLICT (thread_id, id) DO UPDATE SET
     status = excluded.status,
+    user_id = coalesce(t.user_id, excluded.user_id),
     completed_at = coalesce(excluded.completed_at, t.completed_at),
     duration_ms = coalesce(excluded.duration_ms, t.duration_ms),
     instance_id = coalesce(excluded.instance_id, t.instance_id),

@@ -1,0 +1,93 @@
+-- superseded --
+-- Cancels what a new input on the thread leaves behind: requests to humans, interrupted workflows.
+WITH left_behind AS (
+    UPDATE {{schema}}.workflows AS w SET status = 'cancelled', updated_at = now()
+    FROM jsonb_to_recordset(%(rows)s) AS e (thread_id text, id uuid)
+    WHERE w.thread_id = e.thread_id AND w.id <> e.id AND w.status = 'interrupted'
+        AND w.thread_id = ANY(%(threads)s)
+)
+UPDATE {{schema}}.hitl_events AS t SET status = 'cancelled', updated_at = now()
+FROM jsonb_to_recordset(%(rows)s) AS e (thread_id text, id uuid)
+WHERE t.thread_id = e.thread_id AND t.workflow_id <> e.id AND t.status = 'pending'
+    AND t.thread_id = ANY(%(threads)s)
+
+-- hitl_answers --
+-- What humans answered: to one interrupt, or to all that the workflow's earlier runs had asked.
+WITH answers AS (
+    SELECT e.*, u.id AS user_id
+    FROM jsonb_to_recordset(%(rows)s) AS e (
+        thread_id text, workflow_id uuid, run_id uuid, interrupt_id text, event_type text,
+        "user" text, user_input jsonb, user_decision text, responded_at timestamptz
+    )
+    LEFT JOIN {{schema}}.users AS u ON u.username = e."user"
+)
+UPDATE {{schema}}.hitl_events AS t SET
+    status = 'completed',
+    user_id = a.user_id,
+    user_input = a.user_input,
+    user_decision = a.user_decision,
+    responded_at = a.responded_at,
+    updated_at = now()
+FROM answers AS a
+WHERE t.thread_id = a.thread_id AND t.workflow_id = a.workflow_id
+    AND t.thread_id = ANY(%(threads)s)
+    AND t.status IN ('pending', 'timeout')
+    AND t.run_id IS DISTINCT FROM a.run_id
+    AND (a.interrupt_id IS NULL OR t.interrupt_id = a.interrupt_id)
+    AND (a.event_type IS NULL OR t.event_type = a.event_type)
+
+-- hitl_refusals --
+-- Asks again what a node would not take as an answer to its interrupt.
+UPDATE {{schema}}.hitl_events AS t SET
+    status = 'pending',
+    user_id = NULL,
+    user_input = NULL,
+    user_decision = NULL,
+    responded_at = NULL,
+    updated_at = now()
+FROM jsonb_to_recordset(%(rows)s) AS e (
+    thread_id text, workflow_id uuid, task_id text, responded_at timestamptz
+), {{schema}}.nodes AS n
+WHERE t.thread_id = e.thread_id AND t.workflow_id = e.workflow_id
+    AND n.thread_id = t.thread_id AND n.id = t.node_id AND n.task_id = e.task_id
+    AND t.status = 'completed' AND t.responded_at = e.responded_at
+    AND t.thread_id = ANY(%(threads)s) AND n.thread_id = ANY(%(threads)s)
+
+-- hitl_events --
+-- Requests to humans; an interrupt that is raised again unanswered is asked once.
+INSERT INTO {{schema}}.hitl_events AS t (
+    thread_id, id, workflow_id, run_id, node_id, event_type, event_data, response_schema,
+    requested_at, timeout_at, interrupt_id
+)
+SELECT
+    r.thread_id, r.id, r.workflow_id, r.run_id, r.node_id, r.event_type, r.event_data,
+    r.response_schema, r.requested_at, r.timeout_at, r.interrupt_id
+FROM jsonb_populate_recordset(NULL::{{schema}}.hitl_events, %(rows)s) AS r
+LEFT JOIN (
+    SELECT p.thread_id, p.workflow_id, p.interrupt_id FROM {{schema}}.hitl_events AS p
+    WHERE p.status = 'pending' AND p.thread_id = ANY(%(threads)s)
+) AS asked USING (thread_id, workflow_id, interrupt_id)
+WHERE asked.thread_id IS NULL
+ORDER BY r.thread_id, r.id
+ON CONFLICT (thread_id, id) DO NOTHING
+
+-- progress --
+-- How far a workflow has come: its last place in the order, and the tries of unfinished tasks.
+SELECT
+    (
+        SELECT w.status FROM {{schema}}.workflows AS w
+        WHERE w.thread_id = %(thread_id)s AND w.id = %(workflow_id)s
+    ) AS status,
+    (
+        SELECT coalesce(max(n.execution_order), 0) FROM {{schema}}.nodes AS n
+        WHERE n.thread_id = %(thread_id)s AND n.workflow_id = %(workflow_id)s
+    ) AS execution_order,
+    (
+        SELECT coalesce(jsonb_object_agg(t.task_id, t.attempt), '{}')
+        FROM (
+            SELECT n.task_id, max(n.attempt) AS attempt FROM {{schema}}.nodes AS n
+            WHERE n.thread_id = %(thread_id)s AND n.workflow_id = %(workflow_id)s
+                AND n.status <> 'completed' AND n.task_id IS NOT NULL
+            GROUP BY n.task_id
+        ) AS t
+    ) AS attempts
