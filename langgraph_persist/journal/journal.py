@@ -138,21 +138,28 @@ class Journal:
         unit.measure()
         with self._lock:
             self._refuse(unit)
-            while self.full and not (self.closed or self.in_writer):
-                self._wake.notify()
-                self._room.wait(1.0)
-            self._refuse(unit)
-            self._learn(unit)
+            if self.full:
+                self._await_room()
+                self._refuse(unit)
+            if unit.rows:
+                self._learn(unit)
             unit.queued = time.monotonic()
             self._queue.append(unit)
             self._rows += unit.count
             self._bytes += unit.size
             self._pending[unit.thread_id] += 1
-            self._saving[unit.thread_id] += unit.saves
+            if unit.saves:
+                self._saving[unit.thread_id] += 1
             # While it lingers it will see for itself.
             if self._idle or self.full:
                 self._wake.notify()
-            self._start()
+            if self._thread is None:
+                self._start()
+
+    def _await_room(self) -> None:
+        while self.full and not (self.closed or self.in_writer):
+            self._wake.notify()
+            self._room.wait(1.0)
 
     def _protect(self, rows: Rows) -> Rows:
         """The rows as they may be stored."""
@@ -254,11 +261,10 @@ class Journal:
             raise _durability_error(unit.thread_id, cause)
 
     def _start(self) -> None:
-        if self._thread is None:
-            self._thread = threading.Thread(
-                target=self._work, name="langgraph-persist-writer", daemon=True
-            )
-            self._thread.start()
+        self._thread = threading.Thread(
+            target=self._work, name="langgraph-persist-writer", daemon=True
+        )
+        self._thread.start()
 
     # --- the writer ---
 

@@ -166,14 +166,19 @@ class Unit:
 
     def measure(self) -> None:
         """Set ``count``, the number of rows, and ``size``, about how many bytes they take."""
-        extra = self.checkpoint is not None
-        self.count = len(self.rows) + len(self.blobs) + len(self.writes) + extra
-        self.count += len(self.projected)
-        # Most of it is already serialised, so this is little more than copying.
-        total = len(orjson.dumps((self.rows, self.checkpoint), default=Late.placeholder))
-        total += sum(len(blob.blob or b"") for blob in self.blobs)
-        total += sum(_size(row.params) for row in self.projected)
-        self.size = total + sum(len(write.blob) for write in self.writes)
+        self.count = len(self.rows) + len(self.blobs) + len(self.writes) + len(self.projected)
+        self.count += self.checkpoint is not None
+        size = 0
+        if self.rows or self.checkpoint is not None:
+            # Most of it is already serialised, so this is little more than copying.
+            size = len(orjson.dumps((self.rows, self.checkpoint), default=Late.placeholder))
+        for blob in self.blobs:
+            size += len(blob.blob or b"")
+        for write in self.writes:
+            size += len(write.blob)
+        for row in self.projected:
+            size += _size(row.params)
+        self.size = size
 
 
 def _size(params: Fields) -> int:
