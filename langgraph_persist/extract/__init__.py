@@ -7,6 +7,7 @@ lone surrogate. No function here raises on odd input; none changes its input.
 
 from __future__ import annotations
 
+from langgraph_persist.extract.content import content
 from langgraph_persist.extract.encode import to_json, to_json_bytes
 from langgraph_persist.extract.failures import error_fields
 from langgraph_persist.extract.generations import (
@@ -42,6 +43,7 @@ __all__ = [
     "billing",
     "bound_tools",
     "clean_text",
+    "content",
     "content_text",
     "document",
     "error_fields",

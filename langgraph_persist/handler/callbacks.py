@@ -521,7 +521,7 @@ class PersistCallbackHandler(GraphCallbackHandler):
         fields = self._recording.identity(span) | identity.fields()
         fields |= {
             "parent_node_id": above.fields["id"] if above else None,
-            "execution_order": root.next_order(),
+            "execution_order": root.run.next_order(),
             "attempt": root.attempt(identity.task_id),
         }
         if above is not None and identity.node_type == "node":
@@ -532,6 +532,7 @@ class PersistCallbackHandler(GraphCallbackHandler):
             return
         if fields["attempt"] > 1 or identity.node_type == "error_handler":
             blame_retry(root.run, span.node)
+        root.run.begin(identity.task_id, span.node)
         self._skipped.starts(span, identity.node_name, identity.step, identity.checkpoint_ns)
         if root.answers:
             self._humans.proceed(root)

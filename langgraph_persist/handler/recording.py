@@ -13,7 +13,7 @@ import psycopg
 from langchain_core.utils.uuid import uuid7
 
 from langgraph_persist.errors import PersistError
-from langgraph_persist.extract import document, error_fields, excerpt, to_json
+from langgraph_persist.extract import content, error_fields, excerpt
 from langgraph_persist.handler.guard import Failures
 from langgraph_persist.handler.outcome import Status, blame_timeout
 from langgraph_persist.handler.spans import Root, Span
@@ -100,7 +100,7 @@ class Recording:
         root.kind = "resume"
         if progress is not None:
             run.workflow_id = progress.workflow_id
-            root.order = progress.execution_order
+            root.run.order = progress.execution_order
             root.attempts.update(progress.attempts)
         elif loaded is not None:
             run.workflow_id = loaded.workflow_id or run.id
@@ -191,11 +191,7 @@ class Recording:
 
     def content(self, thread_id: str, value: Any) -> tuple[Any, Rows]:
         """What went in or came out, for a column, and the rows that it refers to."""
-        if value is None:
-            return None, []
-        if not self.by_reference:
-            return to_json(value), []
-        return document(value, self.journal.runs.known(thread_id))
+        return content(self.journal, thread_id, value)
 
     def owned(self, root: Root, rows: Rows) -> Rows:
         """Rows of stored content with the columns that say whose it is."""
@@ -259,7 +255,7 @@ class Recording:
     def _remember(self, root: Root, status: Status) -> None:
         """Without checkpoints of ours nothing but this process tells what a resume continues."""
         assert root.run.workflow_id is not None
-        progress = Progress(root.run.workflow_id, status, root.order, dict(root.attempts))
+        progress = Progress(root.run.workflow_id, status, root.run.order, dict(root.attempts))
         self.journal.runs.remember(root.run.thread_id, progress)
 
     def _close_open_nodes(self, root: Root) -> Rows:
@@ -295,7 +291,7 @@ class Recording:
         workflow = self._workflow_fields(root) | ended
         workflow["result"], content = self.content(root.run.thread_id, outputs)
         workflow |= root.run.promoted
-        workflow |= {"active_ms": ended["duration_ms"], "node_count": root.nodes}
+        workflow |= {"active_ms": ended["duration_ms"], "node_count": root.run.nodes}
         workflow |= root.totals | {"cost_usd": total(root.costs)}
         rows = self.owned(root, content)
         rows += [("workflows", workflow), ("workflow_runs", run_fields)]

@@ -122,7 +122,7 @@ class Skipped:
             "step": number + 1,
             "task_id": None,
             "checkpoint_ns": step.checkpoint_ns,
-            "execution_order": root.next_order(executed=False),
+            "execution_order": root.run.next_order(executed=False),
             "started_at": step.clock.at,
             "completed_at": step.clock.at,
             "metadata": to_json({"skipped_by": by}),

@@ -73,7 +73,6 @@ class Root:
     started: bool = False
     ended: bool = False
     interrupted: bool = False
-    order: int = 0
     is_graph: bool = False
     commands: bool = False
     """Whether its input is a Command that answers nothing: where there is something to continue,
@@ -85,7 +84,6 @@ class Root:
     paused_in: OpenNode | None = None
     """The node in which a graph paused as it was compiled to."""
     loaded: Loaded | None = None
-    nodes: int = 0
     attempts: Counter[str] = field(default_factory=Counter)
     totals: Counter[str] = field(default_factory=Counter)
     costs: list[Cost] = field(default_factory=list)
@@ -93,13 +91,6 @@ class Root:
     """What models wanted tools to be called with, by tool_call_id; the newest."""
     outer: Run | None = None
     """The run in whose context this one was started."""
-
-    def next_order(self, executed: bool = True) -> int:
-        """The next node's place in the order of execution, from 1."""
-        with self.lock:
-            self.order += 1
-            self.nodes += executed
-            return self.order
 
     def attempt(self, task_id: str) -> int:
         """How often the task was begun, this time included."""

@@ -2,6 +2,7 @@
 
 from langgraph_persist.journal.derive import Change, Derived, Projector, State
 from langgraph_persist.journal.journal import Journal
+from langgraph_persist.journal.loops import Loop
 from langgraph_persist.journal.privacy import Seal
 from langgraph_persist.journal.runs import (
     Graph,
@@ -28,6 +29,7 @@ __all__ = [
     "Late",
     "Listed",
     "Loaded",
+    "Loop",
     "OpenNode",
     "Progress",
     "Projected",

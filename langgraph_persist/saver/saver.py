@@ -60,11 +60,13 @@ from langgraph_persist.journal import (
 from langgraph_persist.journal.journal import CALL_SETUP, TABLES_MISSING
 from langgraph_persist.journal.unit import Blob, Fields, Rows, Write
 from langgraph_persist.retention import Retention
+from langgraph_persist.saver.callers import Update, opening_loop, state_updates
 from langgraph_persist.saver.exact import CONSTRUCTORS, dumps
 from langgraph_persist.saver.large import TOO_LARGE, select_apart
 from langgraph_persist.saver.pages import pages
 from langgraph_persist.saver.plans import Plans
 from langgraph_persist.saver.stock import StockCursor
+from langgraph_persist.saver.unseen import Edit, cached_rows, update_rows
 from langgraph_persist.saver.values import encrypts, may_be_inline_elsewhere, odd_items, split
 from langgraph_persist.saver.watch import INTERNAL_CHANNELS, Watch
 
@@ -163,7 +165,8 @@ class PersistSaver(PostgresSaver):
         new_versions: ChannelVersions,
     ) -> RunnableConfig:
         """Save a checkpoint; returns the config that names it."""
-        unit, saved = self._checkpoint_unit(config, checkpoint, metadata, new_versions)
+        edit = self._edit(config, updates) if (updates := _updates(config)) else None
+        unit, saved = self._checkpoint_unit(config, checkpoint, metadata, new_versions, edit)
         if (future := self._submit(config, unit)) is not None:
             future.result()
         return saved
@@ -177,7 +180,10 @@ class PersistSaver(PostgresSaver):
     ) -> RunnableConfig:
         """Like :meth:`put`; waits without blocking the event loop."""
         put = (config, checkpoint, metadata, new_versions)
-        if self._watch.takes_time or CHANNEL in new_versions:
+        if updates := _updates(config):
+            edit = await self._in_executor(self._edit, config, updates)
+            unit, saved = await self._in_executor(self._checkpoint_unit, *put, edit)
+        elif self._watch.takes_time or CHANNEL in new_versions:
             unit, saved = await self._in_executor(self._checkpoint_unit, *put)
         else:
             unit, saved = self._checkpoint_unit(*put)
@@ -231,6 +237,7 @@ class PersistSaver(PostgresSaver):
         checkpoint: Checkpoint,
         metadata: CheckpointMetadata,
         new_versions: ChannelVersions,
+        edit: Edit | None = None,
     ) -> tuple[Unit, RunnableConfig]:
         configurable = config["configurable"]
         thread_id = _thread_id(configurable)
@@ -238,6 +245,7 @@ class PersistSaver(PostgresSaver):
         inline, rich = split(checkpoint["channel_values"], inline=not self._encrypts)
         versions = self._blob_versions(thread_id, ns, rich, checkpoint, new_versions)
         run, graph = self.journal.runs.find(config, thread_id, ns)
+        whose = run or edit
         row: Fields = {
             "thread_id": thread_id,
             "checkpoint_ns": ns,
@@ -245,7 +253,7 @@ class PersistSaver(PostgresSaver):
             "parent_checkpoint_id": parent,
             "checkpoint": to_json({**checkpoint, "channel_values": inline}),
             "metadata": self._dump_metadata(thread_id, config, metadata),
-            "workflow_id": run.workflow_id if run else None,
+            "workflow_id": whose.workflow_id if whose else None,
         }
         try:
             blobs = [
@@ -258,6 +266,10 @@ class PersistSaver(PostgresSaver):
         # First, since it may refuse the checkpoint that nodes wait for.
         derived = self._watch.derive(run, graph, config, checkpoint, metadata, self.get_tuple)
         rows = self._record_rows(run, graph, row, checkpoint, metadata) if run else []
+        if edit is not None and edit.recorded:
+            owner = {"thread_id": thread_id, "workflow_id": edit.workflow_id}
+            state, rows = self._owned_state(owner, ns, checkpoint)
+            rows += update_rows(edit, row, config, metadata, state)
         saved: RunnableConfig = {
             "configurable": {
                 "thread_id": thread_id,
@@ -304,14 +316,15 @@ class PersistSaver(PostgresSaver):
         run.saves(graph, step, checkpoint["id"])
         own = graph.thread_id == run.thread_id and not graph.checkpoint_ns
         rows = run.supersede() if own and metadata.get("source") in _NEW else []
-        if not run.awaits(graph, step):
+        if (loop := run.loops.get(graph)) is not None:
+            loop.saved(checkpoint["id"], checkpoint["channel_values"])
+        elif not run.awaits(graph, step):
             return rows
-        kept = self.journal.content or self.journal.seal is not None
         foreign = run.foreign(graph)
         place = f"{foreign}\x00{graph.checkpoint_ns}" if foreign else graph.checkpoint_ns
-        state, content = self._state(run.thread_id, place, checkpoint) if kept else (None, [])
         owner = {"thread_id": run.thread_id, "workflow_id": run.workflow_id}
-        rows += [(table, owner | fields) for table, fields in content]
+        state, content = self._owned_state(owner, place, checkpoint)
+        rows += content
         result = {
             "checkpoint_id": checkpoint["id"],
             "input_checkpoint_id": row["parent_checkpoint_id"],
@@ -319,6 +332,29 @@ class PersistSaver(PostgresSaver):
             "state": state,
         }
         return rows + run.release(graph, step, result)
+
+    def _owned_state(self, owner: Fields, place: str, checkpoint: Checkpoint) -> tuple[Any, Rows]:
+        """The state as it may be recorded, with rows that say whose they are."""
+        if not self.journal.content and self.journal.seal is None:
+            return None, []
+        state, content = self._state(owner["thread_id"], place, checkpoint)
+        return state, [(table, owner | fields) for table, fields in content]
+
+    def _edit(self, config: RunnableConfig, updates: Sequence[Update]) -> Edit:
+        """Whose state is edited: that of the workflow which left the checkpoint edited."""
+        configurable = config["configurable"]
+        params = {
+            "thread_id": _thread_id(configurable),
+            "checkpoint_ns": configurable.get("checkpoint_ns", ""),
+            "checkpoint_id": configurable.get("checkpoint_id"),
+        }
+        sql = queries("threads", self.schemas)["workflow_of_checkpoint"].encode()
+        found = self._read(
+            "update_state",
+            params["thread_id"],
+            lambda conn: conn.cursor(row_factory=tuple_row).execute(sql, params).fetchone(),
+        )
+        return Edit(updates, *(found or (None, False)))
 
     def _state(self, thread_id: str, ns: str, checkpoint: Checkpoint) -> tuple[Any, Rows]:
         """The ``nodes.state`` of a checkpoint, and the rows of values not stored before."""
@@ -365,11 +401,14 @@ class PersistSaver(PostgresSaver):
             )
             for index, (channel, value) in enumerate(writes)
         ]
-        run, _ = self.journal.runs.find(config, thread_id)
+        ns = configurable.get("checkpoint_ns", "")
+        run, graph = self.journal.runs.find(config, thread_id, ns)
         record: Rows = []
         if run is not None:
+            at = configurable["checkpoint_id"]
+            record = cached_rows(self.journal, run, graph, at, task_id, task_path, writes)
             run.wrote(task_id)
-            record = run.take_requests(_interrupt_ids(writes))
+            record += run.take_requests(_interrupt_ids(writes))
         replace = all(channel in WRITES_IDX_MAP for channel, _ in writes)
         return Unit(thread_id, record, writes=rows, replace_writes=replace)
 
@@ -417,6 +456,13 @@ class PersistSaver(PostgresSaver):
 
     def get_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         """The checkpoint that the config names, or the thread's latest; None if there is none."""
+        return self._get_tuple(config, opening_loop())
+
+    async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
+        """Like :meth:`get_tuple`, on a thread of its own."""
+        return await self._in_executor(self._get_tuple, config, opening_loop())
+
+    def _get_tuple(self, config: RunnableConfig, loop: Any) -> CheckpointTuple | None:
         configurable = config["configurable"]
         thread_id, ns = _thread_id(configurable), configurable.get("checkpoint_ns", "")
         self._settle(thread_id)
@@ -430,16 +476,15 @@ class PersistSaver(PostgresSaver):
         rows = self._select("get_tuple", thread_id, where, args)
         run, graph = self.journal.runs.find(config, thread_id, ns)
         if run is not None:
+            run.loops.add(graph, loop)
             self._announce(run, graph, rows[0] if rows else None)
         found = self._load_checkpoint_tuple(rows[0]) if rows else None
         if run is not None and found is not None:
+            if (begun := run.loops.get(graph)) is not None:
+                begun.saved(found.checkpoint["id"], found.checkpoint["channel_values"])
             self._watch.loaded(run, graph, found.checkpoint)
             self._plans.loaded(run, graph, found)
         return found
-
-    async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
-        """Like :meth:`get_tuple`, on a thread of its own."""
-        return await self._in_executor(self.get_tuple, config)
 
     def list(
         self,
@@ -717,6 +762,11 @@ class PersistSaver(PostgresSaver):
         return await asyncio.get_running_loop().run_in_executor(
             self.journal.executor, lambda: context.run(work, *args)
         )
+
+
+def _updates(config: RunnableConfig) -> Sequence[Update]:
+    """What ``update_state`` is saving with this config; nothing in a run."""
+    return () if "__pregel_runtime" in config["configurable"] else state_updates()
 
 
 def _thread_id(configurable: Mapping[str, Any]) -> str:

@@ -151,3 +151,11 @@ SELECT copied.*
 FROM {{schema}}.projection_errors AS own, jsonb_populate_record(own, %(thread)s) AS copied
 WHERE own.thread_id = %(source)s
 ON CONFLICT DO NOTHING
+
+-- workflow_of_checkpoint --
+-- The workflow that left a checkpoint, and whether its record is there.
+SELECT c.workflow_id, w.id IS NOT NULL AS recorded
+FROM {{checkpoint_schema}}.checkpoints AS c
+LEFT JOIN {{schema}}.workflows AS w ON w.thread_id = c.thread_id AND w.id = c.workflow_id
+WHERE c.thread_id = %(thread_id)s AND c.checkpoint_ns = %(checkpoint_ns)s
+    AND c.checkpoint_id = %(checkpoint_id)s
