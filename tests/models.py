@@ -74,6 +74,8 @@ class Scripted(BaseChatModel):
 class Streaming(Scripted):
     """The same, word by word; the counts come with the last word."""
 
+    streaming: bool = False
+
     def _stream(
         self,
         messages: list[BaseMessage],

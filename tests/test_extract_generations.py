@@ -79,6 +79,7 @@ def test_a_call_of_a_chat_model() -> None:
     params = fields.pop("invocation_params")
     assert fields == {
         "model_name": "fake-1",
+        "requested_model": "fake-1",
         "model_provider": "fake",
         "system_prompt": "Be kind.",
         "user_prompt": "Weather?",

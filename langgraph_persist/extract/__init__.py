@@ -7,6 +7,12 @@ lone surrogate. No function here raises on odd input; none changes its input.
 
 from __future__ import annotations
 
+from langgraph_persist.extract.answers import (
+    answer_keys,
+    is_same_text,
+    streamed_text,
+    structured_response,
+)
 from langgraph_persist.extract.content import content
 from langgraph_persist.extract.encode import to_json, to_json_bytes
 from langgraph_persist.extract.failures import error_fields
@@ -39,6 +45,7 @@ __all__ = [
     "NodeIdentity",
     "Row",
     "Stored",
+    "answer_keys",
     "asked_calls",
     "billing",
     "bound_tools",
@@ -54,6 +61,7 @@ __all__ = [
     "hitl_request",
     "is_message_list",
     "is_resume",
+    "is_same_text",
     "message_entry",
     "message_list",
     "node_identity",
@@ -64,6 +72,8 @@ __all__ = [
     "retriever_start",
     "root_input",
     "state_entry",
+    "streamed_text",
+    "structured_response",
     "to_json",
     "to_json_bytes",
     "tool_end",

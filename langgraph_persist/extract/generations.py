@@ -15,6 +15,7 @@ from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage
 from langgraph_persist.extract.encode import to_json
 from langgraph_persist.extract.guard import first, mapping, no_fields, total
 from langgraph_persist.extract.redact import without_secrets
+from langgraph_persist.extract.shapes import message_dict
 from langgraph_persist.extract.text import clean_text, content_text, optional_text
 from langgraph_persist.extract.usage import is_cache_hit, token_details, token_fields
 
@@ -62,8 +63,10 @@ def generation_start(
     """
     params, info = mapping(invocation_params), mapping(metadata)
     prompt = _prompt(messages, prompts)
+    model = optional_text(_requested_model(params, info, mapping(serialized)))
     fields = {
-        "model_name": optional_text(_requested_model(params, info, mapping(serialized))),
+        "model_name": model,
+        "requested_model": model,
         "model_provider": _provider(info, mapping(serialized), name),
         "system_prompt": _joined(m for m in prompt if isinstance(m, SystemMessage)),
         "user_prompt": last_human_text(prompt),
@@ -81,7 +84,10 @@ def generation_start(
 
 @total(no_fields)
 def generation_end(response: Any) -> dict[str, Any]:
-    """What an ``LLMResult`` says; unknown columns are left out. Works on a partial result too."""
+    """What an ``LLMResult`` says; unknown columns are left out. Works on a partial result too.
+
+    Of several answers the first is the output; the others are ``candidates`` of the message.
+    """
     generation = _first_generation(response)
     message = getattr(generation, "message", None)
     llm_output = mapping(getattr(response, "llm_output", None))
@@ -94,7 +100,7 @@ def generation_end(response: Any) -> dict[str, Any]:
         "model_name": optional_text(model),
         "finish_reason": optional_text(first(meta, *_FINISH) or first(info, *_FINISH)),
         "cache_hit": True if is_cache_hit(usage) else None,
-        **_message_parts(message),
+        **_message_parts(message, _other_generations(response)),
         **token_fields(usage, meta, llm_output),
     }
     return {column: value for column, value in fields.items() if value is not None}
@@ -189,6 +195,12 @@ def _first_generation(response: Any) -> Any:
     return batches[0][0] if batches[0] else None
 
 
+def _other_generations(response: Any) -> list[Any]:
+    """What the model answered besides, where it was asked for several answers."""
+    batches = getattr(response, "generations", None) or [[]]
+    return [getattr(other, "message", other) for other in batches[0][1:]]
+
+
 def _output(generation: Any, message: Any) -> str | None:
     if message is not None:
         return content_text(getattr(message, "content", None))
@@ -196,13 +208,16 @@ def _output(generation: Any, message: Any) -> str | None:
     return clean_text(text) if isinstance(text, str) else None
 
 
-def _message_parts(message: Any) -> dict[str, Any]:
+def _message_parts(message: Any, others: list[Any]) -> dict[str, Any]:
     if message is None:
-        return {}
+        return {"output_message": to_json({"candidates": others})} if others else {}
     calls = getattr(message, "tool_calls", None)
     parsed = mapping(getattr(message, "additional_kwargs", None)).get("parsed")
+    whole: Any = message
+    if others and isinstance(message, BaseMessage):
+        whole = message_dict(message) | {"candidates": others}
     return {
-        "output_message": to_json(message),
+        "output_message": to_json(whole),
         "tool_calls": to_json(calls) if calls else None,
         "parsed_output": to_json(parsed) if parsed is not None else None,
     }

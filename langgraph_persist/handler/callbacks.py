@@ -30,9 +30,15 @@ from langgraph_persist.extract import (
     root_input,
     to_json,
 )
-from langgraph_persist.handler import ids
+from langgraph_persist.handler import attempts, ids
 from langgraph_persist.handler.abandoned import Abandoned
-from langgraph_persist.handler.calls import GraphCall, graph_call, is_state_edit, teller
+from langgraph_persist.handler.calls import (
+    GraphCall,
+    graph_call,
+    is_state_edit,
+    teller,
+    tries_alternatives,
+)
 from langgraph_persist.handler.ending import awaits_commit
 from langgraph_persist.handler.generations import Generations
 from langgraph_persist.handler.guard import Failures, guarded
@@ -45,6 +51,7 @@ from langgraph_persist.handler.outcome import (
     outcome,
     sent_up,
 )
+from langgraph_persist.handler.parsed import Parsed
 from langgraph_persist.handler.recording import Recording
 from langgraph_persist.handler.skipped import Skipped, course_of, is_router
 from langgraph_persist.handler.spans import Kind, Root, RunKind, Span, current_task, spans_of
@@ -102,7 +109,8 @@ class PersistCallbackHandler(GraphCallbackHandler):
         self._humans = Humans(self._recording, hitl_timeout)
         self._tools = Tools(self._recording)
         costs = Costs(own_prices, self.failures.add)
-        self._generations = Generations(self._recording, self._tools, costs)
+        self._parsed = Parsed(self._recording)
+        self._generations = Generations(self._recording, self._tools, self._parsed, costs)
         self._spans = spans_of(journal)
         self._abandoned = Abandoned()
         journal.sweepers.append(WeakMethod(self._sweep))
@@ -141,7 +149,7 @@ class PersistCallbackHandler(GraphCallbackHandler):
             return
         run_id = admitted
         name = _text(kwargs.get("name")) or _name(serialized)
-        parent = self._spans.get(parent_run_id)
+        parent = attempts.parent(self._spans, parent_run_id)
         if parent is None:
             self._open_chain(run_id, name, inputs, tags, metadata)
             return
@@ -152,6 +160,9 @@ class PersistCallbackHandler(GraphCallbackHandler):
             return
         span = Span(run_id, "chain", parent.root, parent, parent.node, call=graph_call())
         span.routes = is_router(parent, tags)
+        span.falls_back = tries_alternatives()
+        attempts.mark(span, tags)
+        span.parses = (inputs,) if kwargs.get("run_type") == "parser" else None
         self._spans.add(span)
         self._enter_graph(span)
         if metadata and metadata.get("langgraph_node") == name == START:
@@ -165,7 +176,10 @@ class PersistCallbackHandler(GraphCallbackHandler):
             return None
         if span.kind == "node":
             self._tools.refused(span, outputs)
+            self._parsed.by_node(span, outputs)
             self._close_node(span, {"status": "completed"}, outputs)
+        elif span.parses is not None:
+            self._parsed.by_parser(span, kwargs.get("inputs", span.parses[0]), outputs)
         elif span.call is not None and not span.ends_root:
             self.journal.runs.unbind(span.root.run, span.call.token)
         self._follow(span, outputs)
@@ -202,7 +216,7 @@ class PersistCallbackHandler(GraphCallbackHandler):
     ) -> None:
         """A chat model is called."""
         span = self._call(run_id, parent_run_id, "generation", serialized, messages, metadata)
-        payload = kwargs | {"metadata": metadata, "messages": messages}
+        payload = kwargs | {"tags": tags, "metadata": metadata, "messages": messages}
         if span is not None:
             self._generations.open(span, serialized, payload)
 
@@ -220,20 +234,21 @@ class PersistCallbackHandler(GraphCallbackHandler):
     ) -> None:
         """A text model is called."""
         span = self._call(run_id, parent_run_id, "generation", serialized, prompts, metadata)
-        payload = kwargs | {"metadata": metadata, "prompts": prompts}
+        payload = kwargs | {"tags": tags, "metadata": metadata, "prompts": prompts}
         if span is not None:
             self._generations.open(span, serialized, payload)
 
     @guarded
     def on_llm_new_token(self, token: Any, *, run_id: UUID, **kwargs: Any) -> None:
         """A streamed token has come."""
-        if (span := self._spans.get(run_id)) is None:
-            return
-        span.streamed = True
-        if span.first_token_ms is None:
-            span.first_token_ms = span.clock.elapsed_ms
-        if isinstance(token, str):
-            span.partial.append(token)
+        if (span := self._spans.get(run_id)) is not None:
+            self._generations.streamed(span, "token", token, kwargs.get("chunk"))
+
+    @guarded
+    def on_stream_event(self, event: Any, *, run_id: UUID, **kwargs: Any) -> None:
+        """A part of a streamed answer has come, as ``stream_events`` tells it."""
+        if (span := self._spans.get(run_id)) is not None:
+            self._generations.streamed(span, "event", event)
 
     @awaits_commit
     @guarded
@@ -406,6 +421,7 @@ class PersistCallbackHandler(GraphCallbackHandler):
         if is_resume(inputs):
             self._humans.told(root, inputs)
         span = Span(run_id, kind, root, None, None, clock=root.clock, ends_root=True)
+        span.falls_back = tries_alternatives()
         span.call, span.told_by = call, teller()
         self._spans.add(span)
         self._recording.start(root, saves=kind == "chain")
@@ -425,7 +441,7 @@ class PersistCallbackHandler(GraphCallbackHandler):
         if (admitted := self._spans.admit(run_id, parent_run_id)) is None:
             return None
         run_id = admitted
-        parent = self._spans.get(parent_run_id)
+        parent = attempts.parent(self._spans, parent_run_id)
         if parent is None:
             span = self._open_root(run_id, _name(serialized), inputs, None, metadata, kind)
         else:

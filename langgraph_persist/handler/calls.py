@@ -16,6 +16,7 @@ from typing import Any
 
 _TELLERS = "langchain_core.callbacks."
 _PREGEL = "langgraph.pregel.main"
+_FALLBACKS = "langchain_core.runnables.fallbacks"
 _ENTRANCES = ("stream", "astream")
 _LIFECYCLE = ("emit_graph_lifecycle_events", "aemit_graph_lifecycle_events")
 _EDITS = ("perform_superstep", "aperform_superstep")
@@ -49,6 +50,12 @@ def graph_call() -> GraphCall | None:
     found = frame.f_locals
     graph, config = found.get("self"), found.get("config")
     return GraphCall(graph, config) if isinstance(config, Mapping) else None
+
+
+def tries_alternatives() -> bool:
+    """Whether what is starting is a ``with_fallbacks``, whatever it was named."""
+    frame = _teller()
+    return frame is not None and frame.f_globals.get("__name__") == _FALLBACKS
 
 
 def teller() -> int:

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
+import orjson
 from langchain_core.outputs import ChatGenerationChunk, GenerationChunk
+from xxhash import xxh3_128_digest
 
 from langgraph_persist.extract import (
     Billing,
+    GenerationStart,
     asked_calls,
     billing,
     generation_end,
     generation_start,
     prompt_entry,
+    streamed_text,
+    to_json_bytes,
 )
+from langgraph_persist.handler import attempts
+from langgraph_persist.handler.parsed import Parsed
 from langgraph_persist.handler.recording import Recording
-from langgraph_persist.handler.spans import Root, Span
+from langgraph_persist.handler.spans import Generating, Root, Span
 from langgraph_persist.handler.tools import Tools
 from langgraph_persist.journal import Fields
-from langgraph_persist.usage import Costs, ModelCall
+from langgraph_persist.usage import Cost, Costs, ModelCall
 
 _COUNTS = ("prompt_tokens", "completion_tokens", "total_tokens")
 _PARTS = ("cache_read_tokens", "cache_creation_tokens", "reasoning_tokens")
@@ -30,8 +37,9 @@ _MEMORY = 1_000
 class Generations:
     """Records model calls, and adds up what they use and cost."""
 
-    def __init__(self, recording: Recording, tools: Tools, costs: Costs) -> None:
-        self._recording, self._tools, self._costs = recording, tools, costs
+    def __init__(self, recording: Recording, tools: Tools, parsed: Parsed, costs: Costs) -> None:
+        self._recording, self._tools = recording, tools
+        self._parsed, self._costs = parsed, costs
 
     def open(
         self, span: Span, serialized: Mapping[str, Any] | None, payload: dict[str, Any]
@@ -42,52 +50,53 @@ class Generations:
         known = journal.runs.known(root.run.thread_id)
         seal = journal.seal.close if journal.seal else None
         prompt, rows = prompt_entry(started.messages, known, seal)
-        span.model = ModelCall(
-            models=_names(started.fields.get("model_name")),
-            provider=started.fields.get("model_provider"),
-            endpoint=started.endpoint,
-            tokens={},
-            details={},
-            service_tier=None,
-            at=span.clock.at,
-        )
-        self._costs.expect(span.model)
+        attempts.mark(span, payload.get("tags"))
+        asked = _prompt_key(started, None if seal else prompt)
+        attempt = attempts.begin(span, asked)
+        span.generating = Generating(_model_call(span, started), asked, attempt.number)
+        self._costs.expect(span.generating.model)
         row = span.fields | started.fields | {"prompt": prompt, "status": "running"}
+        row |= {"attempt": attempt.number, "retry_of": attempt.retry_of}
         rows = [*self._tools.bound(payload), *self._recording.owned(root, rows)]
         self._recording.send(root, [*rows, ("generations", row)])
 
+    def streamed(self, span: Span, kind: str, event: Any, chunk: Any = None) -> None:
+        """A bit of an answer has come, by an event of this kind."""
+        generating = span.generating
+        if generating is None or (generating.streams_by or kind) != kind:
+            return
+        generating.streams_by = kind
+        text, has_content = streamed_text(event, chunk)
+        if has_content and generating.first_token_ms is None:
+            generating.first_token_ms = span.clock.elapsed_ms
+        if text:
+            generating.partial.append(text)
+
     def end(self, span: Span, response: Any) -> None:
         """A model has answered."""
-        fields = {"status": "completed"} | generation_end(response)
         _remember_calls(span.root, asked_calls(response))
-        self._close(span, fields, billing(response))
+        self._parsed.answered(span, response)
+        self._close(span, {"status": "completed"} | generation_end(response), billing(response))
 
     def fail(self, span: Span, failure: Fields, response: Any) -> None:
         """A call has failed or was stopped; what had come before is kept."""
-        partial: Fields = {}
-        if _is_streamed(response):
-            partial = generation_end(response)
-        elif span.partial:
-            partial["output"] = "".join(span.partial)
+        partial = generation_end(response) if _is_streamed(response) else {}
+        if failure["status"] == "failed" and span.generating is not None:
+            attempts.failed(span, span.generating.attempt, span.generating.prompt)
         self._close(span, partial | failure, billing(response))
 
     def _close(self, span: Span, fields: Fields, billed: Billing) -> None:
-        fields = fields | {
-            "completed_at": span.clock.now,
-            "latency_ms": span.clock.elapsed_ms,
-            "time_to_first_token_ms": span.first_token_ms,
-        }
-        if span.streamed:
-            fields["streamed"] = True
-        fields |= self._bill(span, fields, billed)
-        self._recording.record(span, span.fields | fields)
+        ended = {"completed_at": span.clock.now, "latency_ms": span.clock.elapsed_ms}
+        if (generating := span.generating) is not None:
+            ended = generating.unfinished() | ended
+            fields = fields | self._bill(span, generating.model, fields, billed).columns()
+        self._recording.record(span, span.fields | ended | fields)
 
-    def _bill(self, span: Span, fields: Fields, billed: Billing) -> Fields:
-        """The cost columns; adds the call to what is around it."""
-        assert span.model is not None
+    def _bill(self, span: Span, asked: ModelCall, fields: Fields, billed: Billing) -> Cost:
+        """The cost; adds the call to what is around it."""
         tokens = {name: n for name in (*_COUNTS, *_PARTS) if (n := fields.get(name)) is not None}
-        call = span.model._replace(
-            models=_names(fields.get("model_name"), *span.model.models),
+        call = asked._replace(
+            models=_names(fields.get("model_name"), *asked.models),
             tokens=tokens,
             details=billed.details,
             service_tier=billed.service_tier,
@@ -99,11 +108,31 @@ class Generations:
             for name in _COUNTS:
                 root.totals[name] = min(root.totals[name] + tokens.get(name, 0), _BIGINT)
             root.costs.append(cost)
-            for tool in _tools_around(span):
-                tool.costs.append(cost)
+            for tool in (above for above in span.above() if above.kind == "tool"):
+                tool.costs = (*tool.costs, cost)
                 if "total_tokens" in tokens:
                     tool.tokens = min((tool.tokens or 0) + tokens["total_tokens"], _BIGINT)
-        return cost.columns()
+        return cost
+
+
+def _model_call(span: Span, started: GenerationStart) -> ModelCall:
+    return ModelCall(
+        models=_names(started.fields.get("requested_model")),
+        provider=started.fields.get("model_provider"),
+        endpoint=started.endpoint,
+        tokens={},
+        details={},
+        service_tier=None,
+        at=span.clock.at,
+    )
+
+
+def _prompt_key(started: GenerationStart, stored: Any) -> object:
+    """The same for the same prompt, None for none; ``stored`` is how it is recorded, if clear."""
+    if not started.messages:
+        return None
+    data = to_json_bytes(started.messages) if stored is None else orjson.dumps(stored)
+    return xxh3_128_digest(data)
 
 
 def _remember_calls(root: Root, calls: Mapping[str, Any]) -> None:
@@ -121,11 +150,3 @@ def _is_streamed(response: Any) -> bool:
     """Whether an error's response holds the chunks before it, not just the error's own body."""
     batches = getattr(response, "generations", None) or [[]]
     return bool(batches[0]) and isinstance(batches[0][0], (ChatGenerationChunk, GenerationChunk))
-
-
-def _tools_around(span: Span) -> Iterator[Span]:
-    above = span.parent
-    while above is not None:
-        if above.kind == "tool":
-            yield above
-        above = above.parent

@@ -7,9 +7,10 @@ import threading
 import time
 import weakref
 from collections import Counter, OrderedDict
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from uuid import UUID
 
 from langchain_core.utils.uuid import uuid7
@@ -18,7 +19,7 @@ from langgraph_persist.extract import clean_text
 from langgraph_persist.handler import ids
 from langgraph_persist.handler.calls import GraphCall, teller
 from langgraph_persist.journal import Fields, Journal, Loaded, OpenNode, Rows, Run
-from langgraph_persist.usage import Cost, ModelCall
+from langgraph_persist.usage import Cost, ModelCall, total
 
 if TYPE_CHECKING:
     from langgraph_persist.handler.skipped import Choice, Course
@@ -89,6 +90,8 @@ class Root:
     costs: list[Cost] = field(default_factory=list)
     asked: dict[str, Any] = field(default_factory=dict)
     """What models wanted tools to be called with, by tool_call_id; the newest."""
+    answered_by: dict[Hashable, Span] = field(default_factory=dict)
+    """The calls that gave these answers; the newest."""
     outer: Run | None = None
     """The run in whose context this one was started."""
 
@@ -97,6 +100,38 @@ class Root:
         with self.lock:
             self.attempts[task_id] += 1
             return self.attempts[task_id]
+
+
+class Failed(NamedTuple):
+    """A model call that has failed, and may be tried again."""
+
+    id: UUID
+    attempt: int
+    prompt: object
+
+
+@dataclass(slots=True, eq=False)
+class Generating:
+    """A model call under way."""
+
+    model: ModelCall
+    prompt: object
+    """What tells whether another call asks the same."""
+    attempt: int
+    streams_by: str | None = None
+    """The kind of event that brings the answer bit by bit: of two kinds only one counts."""
+    first_token_ms: float | None = None
+    partial: list[str] = field(default_factory=list)
+    """The text streamed so far, in case the rest never comes."""
+
+    def unfinished(self) -> Fields:
+        """The columns that are known when no answer has come, or only a part of one."""
+        fields: Fields = {"time_to_first_token_ms": self.first_token_ms}
+        if self.streams_by is not None:
+            fields["streamed"] = True
+        if self.partial:
+            fields["output"] = "".join(self.partial)
+        return fields
 
 
 @dataclass(slots=True, eq=False)
@@ -112,17 +147,22 @@ class Span:
     fields: Fields = field(default_factory=dict)
     """The columns that its row needs again when it ends."""
     clock: Clock = field(default_factory=Clock)
-    model: ModelCall | None = None
-    """What a model was called with."""
-    streamed: bool = False
-    first_token_ms: float | None = None
-    partial: list[str] = field(default_factory=list)
-    """The tokens streamed so far, in case the rest never comes."""
-    costs: list[Cost] = field(default_factory=list)
+    generating: Generating | None = None
+    attempt: int = 1
+    """How often a retry has called this, as far as it told."""
+    falls_back: bool = False
+    """Whether this tries one alternative after the other."""
+    failed: tuple[Failed, ...] = ()
+    """The failed calls in this that none has replaced yet; the newest."""
+    parses: tuple[Any] | None = None
+    """What a parser was given."""
+    answered: Span | None = None
+    """The last model call in this node that was answered."""
+    costs: tuple[Cost, ...] = ()
     """Those of the model calls in this tool."""
     tokens: int | None = None
     """How many these took."""
-    tool_calls: set[str] = field(default_factory=set)
+    tool_calls: frozenset[str] = frozenset()
     """The calls that tools in this node have run."""
     ends_root: bool = False
     call: GraphCall | None = None
@@ -147,6 +187,19 @@ class Span:
             return False
         task = self.task()
         return task is None or task.cancelling() > 0
+
+    def used(self) -> Fields:
+        """The columns that tell what the model calls in a tool took."""
+        if not self.costs:
+            return {}
+        return {"tokens_used": self.tokens, "cost_usd": total(self.costs)}
+
+    def above(self) -> Iterator[Span]:
+        """The spans around this one, the nearest first."""
+        span = self.parent
+        while span is not None:
+            yield span
+            span = span.parent
 
     @property
     def graph(self) -> Span | None:

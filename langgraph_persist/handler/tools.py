@@ -16,7 +16,6 @@ from langgraph_persist.extract import bound_tools, refused_calls, to_json, tool_
 from langgraph_persist.handler.recording import Recording
 from langgraph_persist.handler.spans import Span
 from langgraph_persist.journal import Fields, Rows
-from langgraph_persist.usage import total
 
 _MEMORY = 10_000
 _MEMORY_SECONDS = 600
@@ -38,8 +37,9 @@ class Tools:
         """A tool is called; ``event`` is what is said of it."""
         fields = tool_start(**event)
         span.fields["tool_name"] = fields["tool_name"]
-        if (node := _node(span)) is not None and fields["tool_call_id"]:
-            node.tool_calls.add(fields["tool_call_id"])
+        if (call_id := fields["tool_call_id"]) is not None:
+            for node in [s for s in span.above() if s.kind == "node"][:1]:
+                node.tool_calls |= {call_id}
         rows: Rows = []
         if fields["tool_name"] not in self._known:
             description = (event.get("serialized") or {}).get("description")
@@ -76,9 +76,7 @@ class Tools:
 
     def _close(self, span: Span, fields: Fields) -> None:
         ended = {"completed_at": span.clock.now, "execution_time_ms": span.clock.elapsed_ms}
-        if span.costs:
-            ended |= {"tokens_used": span.tokens, "cost_usd": total(span.costs)}
-        self._recording.record(span, span.fields | fields | ended)
+        self._recording.record(span, span.fields | fields | ended | span.used())
 
     def _register(self, tool: Fields) -> Rows:
         digest = xxh3_128_digest(orjson.dumps(tool))
@@ -95,11 +93,3 @@ def _args(span: Span, tool_call_id: str) -> orjson.Fragment | None:
     """What a model of this run wanted a tool to be called with."""
     asked = span.root.asked
     return to_json(asked[tool_call_id]) if tool_call_id in asked else None
-
-
-def _node(span: Span) -> Span | None:
-    """The span of the node around this one."""
-    above = span.parent
-    while above is not None and above.kind != "node":
-        above = above.parent
-    return above

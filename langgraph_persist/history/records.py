@@ -217,6 +217,9 @@ class Generation(_Record):
     node_id: UUID | None
     model_name: str | None
     model_provider: str | None
+    requested_model: str | None
+    retry_of: UUID | None
+    """The failed call that this one repeats, with the same model or another."""
     parsed_output: Any
     temperature: float | None
     max_tokens: int | None

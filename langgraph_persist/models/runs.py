@@ -324,6 +324,8 @@ class Generation(Times, Error, Base):
     prompt_version: Mapped[str | None]
     started_at: Mapped[datetime]
     completed_at: Mapped[datetime | None]
+    requested_model: Mapped[str | None]
+    retry_of: Mapped[uuid.UUID | None]
 
     if TYPE_CHECKING:
         # Set by the views module, which reads it from generation_prompts.

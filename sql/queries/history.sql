@@ -51,6 +51,7 @@ ORDER BY r.attempt, n.execution_order, n.started_at, n.id
 -- The model calls of a workflow, in their order.
 SELECT
     g.thread_id, g.id, g.workflow_id, g.run_id, g.node_id, g.model_name, g.model_provider,
+    g.requested_model, g.retry_of,
     g.system_prompt AS _system_prompt, g.user_prompt AS _user_prompt, g.output AS _output,
     g.output_message AS _output_message, g.parsed_output, g.tool_calls AS _tool_calls,
     g.temperature, g.max_tokens, g.invocation_params, g.prompt_tokens, g.completion_tokens,

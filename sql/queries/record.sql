@@ -209,7 +209,7 @@ INSERT INTO {{schema}}.generations AS t (
     cache_read_tokens, cache_creation_tokens, reasoning_tokens, cost_usd, price_source,
     latency_ms, time_to_first_token_ms, streamed, finish_reason, cache_hit, attempt, status,
     error_type, error_message, error_traceback, prompt_name, prompt_version, started_at,
-    completed_at
+    completed_at, requested_model, retry_of
 )
 SELECT
     r.thread_id, r.id, r.workflow_id, r.run_id, r.node_id, r.model_name, r.model_provider,
@@ -219,7 +219,7 @@ SELECT
     r.reasoning_tokens, r.cost_usd, r.price_source, r.latency_ms, r.time_to_first_token_ms,
     coalesce(r.streamed, false), r.finish_reason, coalesce(r.cache_hit, false),
     coalesce(r.attempt, 1), r.status, r.error_type, r.error_message, r.error_traceback,
-    r.prompt_name, r.prompt_version, r.started_at, r.completed_at
+    r.prompt_name, r.prompt_version, r.started_at, r.completed_at, r.requested_model, r.retry_of
 FROM jsonb_populate_recordset(NULL::{{schema}}.generations, %(rows)s) AS r
 ORDER BY r.thread_id, r.id
 ON CONFLICT (thread_id, id) DO UPDATE SET
@@ -255,6 +255,8 @@ ON CONFLICT (thread_id, id) DO UPDATE SET
     error_traceback = excluded.error_traceback,
     prompt_name = coalesce(excluded.prompt_name, t.prompt_name),
     prompt_version = coalesce(excluded.prompt_version, t.prompt_version),
+    requested_model = coalesce(excluded.requested_model, t.requested_model),
+    retry_of = coalesce(excluded.retry_of, t.retry_of),
     completed_at = coalesce(excluded.completed_at, t.completed_at),
     updated_at = excluded.updated_at
 

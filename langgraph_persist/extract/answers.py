@@ -1,0 +1,77 @@
+"""Which answer of a model something was made of."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+from langchain_core.messages import BaseMessage
+from langchain_core.outputs import LLMResult
+from langgraph.types import Command
+
+from langgraph_persist.extract.guard import total
+from langgraph_persist.extract.text import content_text
+
+_RESPONSE = "structured_response"
+_ITEMS = 1_000
+
+
+def _no_keys() -> tuple[Hashable, ...]:
+    return ()
+
+
+def _nothing() -> Any:
+    return None
+
+
+@total(_no_keys)
+def answer_keys(value: Any) -> tuple[Hashable, ...]:
+    """What an answer is known by, the surest first: a message's id, and a text's hash."""
+    if isinstance(value, LLMResult):
+        generation = value.generations[0][0]
+        return answer_keys(getattr(generation, "message", None) or generation.text)
+    if isinstance(value, BaseMessage):
+        own = (("id", value.id),) if value.id else ()
+        return (*own, *answer_keys(content_text(value.content)))
+    return (("text", len(value), hash(value)),) if isinstance(value, str) and value else ()
+
+
+@total(bool)
+def is_same_text(answer: Any, parsed: Any) -> bool:
+    """Whether what was parsed is no more than the text of the answer."""
+    text = content_text(answer.content) if isinstance(answer, BaseMessage) else answer
+    return isinstance(parsed, str) and parsed == text
+
+
+def _no_text() -> tuple[str, bool]:
+    return "", False
+
+
+@total(_no_text)
+def streamed_text(event: Any, chunk: Any = None) -> tuple[str, bool]:
+    """The text that a token or an event brings, and whether it brings anything at all.
+
+    Providers begin with an empty token; tool calls and reasoning have no text, but are content.
+    """
+    if isinstance(event, Mapping):
+        delta = event.get("delta")
+        if event.get("event") != "content-block-delta" or not isinstance(delta, Mapping):
+            return "", False
+        return content_text(delta.get("text") or ""), True
+    message = getattr(chunk, "message", None)
+    calls = getattr(message, "tool_call_chunks", None)
+    reasoning = (getattr(message, "additional_kwargs", None) or {}).get("reasoning_content")
+    return content_text(event), bool(event or calls or reasoning)
+
+
+@total(_nothing)
+def structured_response(outputs: Any) -> Any:
+    """The structured response that an agent's node puts into the state, or None."""
+    if isinstance(outputs, Command):
+        return structured_response(outputs.update)
+    if isinstance(outputs, Mapping):
+        return outputs.get(_RESPONSE)
+    if isinstance(outputs, (list, tuple)):
+        found = map(structured_response, outputs[:_ITEMS])
+        return next((response for response in found if response is not None), None)
+    return None
