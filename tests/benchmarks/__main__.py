@@ -5,6 +5,7 @@
     python -m tests.benchmarks a --tasks 64             64 ainvokes at once on an event loop
     python -m tests.benchmarks b --latency-ms 2         a server that is further away
     python -m tests.benchmarks a --contenders stock record --rounds 9
+    python -m tests.benchmarks --threads 1 32 --tasks 1 64 --ratios
     python -m tests.benchmarks b --contenders none stock record langfuse mlflow openinference
 
 The last three need the extra ``bench``.
@@ -27,7 +28,7 @@ from langgraph_persist.database.embedded import start_embedded
 from tests.benchmarks.contenders import CONTENDERS
 from tests.benchmarks.match import Match, Setting
 from tests.benchmarks.proxy import Proxy, running_proxy
-from tests.benchmarks.report import table
+from tests.benchmarks.report import RATIOS, head, ratios, table
 from tests.benchmarks.workloads import WORKLOADS
 
 USUAL = ["none", "memory", "stock", "saver", "record"]
@@ -40,14 +41,19 @@ def main() -> None:
         proxy = _proxy(stack, url, options.latency_ms)
         settings = [Setting(n, False) for n in options.threads or ()]
         settings += [Setting(n, True) for n in options.tasks or ()]
+        if options.ratios:
+            print(head(RATIOS))
         for key in options.workloads or WORKLOADS:
             for setting in settings or [Setting(1, False)]:
                 match = Match(url, proxy, WORKLOADS[key], setting, options.contenders)
                 found = match.play(options.rounds, options.seconds)
-                load = f"{os.cpu_count()} CPUs, load {os.getloadavg()[0]:.1f}"
-                latency = f", {options.latency_ms:g} ms added latency" if proxy else ""
-                print(f"({key}) {WORKLOADS[key].title}; {setting}{latency}; {load}\n")
-                print(table(WORKLOADS[key], found), flush=True)
+                told = f"{setting}, +{options.latency_ms:g} ms" if proxy else str(setting)
+                if options.ratios:
+                    print(ratios(key, told, found), flush=True)
+                else:
+                    load = f"{os.cpu_count()} CPUs, load {os.getloadavg()[0]:.1f}"
+                    print(f"({key}) {WORKLOADS[key].title}; {told}; {load}\n")
+                    print(table(WORKLOADS[key], found), end="\n\n", flush=True)
 
 
 def _options() -> argparse.Namespace:
@@ -64,6 +70,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--contenders", nargs="+", default=USUAL, choices=CONTENDERS)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=0.5, help="of each contender's round")
+    parser.add_argument("--ratios", action="store_true", help="print a row for each comparison")
     parser.add_argument("--url", help="of a server to use instead of an embedded one")
     return parser.parse_args()
 

@@ -1,57 +1,110 @@
-"""A match as a Markdown table of medians."""
+"""A match as Markdown: a table of it, or its row in a table of many. All figures are medians."""
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeAlias
 
 from tests.benchmarks.contenders import CONTENDERS
 from tests.benchmarks.measure import Cost
 from tests.benchmarks.workloads import Workload
 
-Rounds = list[Cost]
+Found: TypeAlias = Mapping[str, Sequence[Cost]]
+"""The costs of the rounds, by contender."""
+
+COLUMNS = [
+    "",
+    "runs/s",
+    "x stock",
+    "x memory",
+    "CPU ms/run",
+    "own µs/node",
+    "commits/run",
+    "round trips/run",
+    "stored kB/run",
+    "WAL kB/run",
+    "memory MB",
+]
+RATIOS = [
+    "workload",
+    "setting",
+    "saver / stock",
+    "record / stock",
+    "saver / memory",
+    "record / memory",
+    "record / saver",
+    "record: commits/run",
+    "round trips/run",
+    "CPU ms/run over saver",
+]
 
 
-def table(workload: Workload, found: dict[str, Rounds]) -> str:
-    """Medians of the rounds for each contender; ratios are of the same round's runs per second."""
-    bare = found.get("none")
+def head(columns: Sequence[str]) -> str:
+    """The first lines of a table."""
+    return f"| {' | '.join(columns)} |\n| --- |{' ---: |' * (len(columns) - 1)}"
 
-    def median(rounds: Rounds, value: Callable[[Cost], float]) -> float:
-        return statistics.median(value(cost) for cost in rounds)
 
-    def ratio(rounds: Rounds, other: str) -> str:
-        if other not in found:
-            return "-"
-        pairs = zip(rounds, found[other], strict=True)
-        return f"{statistics.median(theirs.per_run / cost.per_run for cost, theirs in pairs):.2f}"
-
-    def added(rounds: Rounds) -> str:
-        """CPU per node beyond LangGraph's own."""
-        if bare is None:
-            return "-"
-        own = median(rounds, lambda c: c.cpu / c.runs) - median(bare, lambda c: c.cpu / c.runs)
-        return f"{own / workload.nodes * 1e6:.0f}"
-
-    lines = [COLUMNS, "| --- |" + " ---: |" * (COLUMNS.count("|") - 2)]
-    for key, rounds in found.items():
-        cells = [
+def table(workload: Workload, found: Found) -> str:
+    """A row for each contender; ratios are of the runs per second in the same round."""
+    rows = [
+        _row(
             CONTENDERS[key][0],
-            f"{median(rounds, lambda c: 1 / c.per_run):.0f}",
-            ratio(rounds, "stock"),
-            ratio(rounds, "memory"),
-            f"{median(rounds, lambda c: c.cpu / c.runs * 1e3):.2f}",
-            added(rounds),
-            f"{median(rounds, lambda c: c.commits / c.runs):.2f}",
-            f"{median(rounds, lambda c: c.round_trips / c.runs):.1f}",
-            f"{median(rounds, lambda c: c.stored / c.runs / 1e3):.1f}",
-            f"{median(rounds, lambda c: c.wal / c.runs / 1e3):.1f}",
-            f"{median(rounds, lambda c: c.memory / 1e6):.0f}",
-        ]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+            f"{_median(rounds, lambda c: 1 / c.per_run):.0f}",
+            _ratio(found, key, "stock"),
+            _ratio(found, key, "memory"),
+            f"{_median(rounds, _cpu_ms):.2f}",
+            _difference(found, key, "none", lambda c: _cpu_ms(c) * 1e3 / workload.nodes, 0),
+            f"{_median(rounds, lambda c: c.commits / c.runs):.2f}",
+            f"{_median(rounds, lambda c: c.round_trips / c.runs):.1f}",
+            f"{_median(rounds, lambda c: c.stored / c.runs / 1e3):.1f}",
+            f"{_median(rounds, lambda c: c.wal / c.runs / 1e3):.1f}",
+            f"{_median(rounds, lambda c: c.memory / 1e6):.0f}",
+        )
+        for key, rounds in found.items()
+    ]
+    return "\n".join([head(COLUMNS), *rows])
 
 
-COLUMNS = (
-    "| | runs/s | x stock | x memory | CPU ms/run | own µs/node | commits/run | round trips/run"
-    " | stored kB/run | WAL kB/run | memory MB |"
-)
+def ratios(key: str, setting: str, found: Found) -> str:
+    """One row: what ours does compared with others, and with itself without the record."""
+    record = found["record"]
+    return _row(
+        f"({key})",
+        setting,
+        _ratio(found, "saver", "stock"),
+        _ratio(found, "record", "stock"),
+        _ratio(found, "saver", "memory"),
+        _ratio(found, "record", "memory"),
+        _ratio(found, "record", "saver"),
+        f"{_median(record, lambda c: c.commits / c.runs):.2f}",
+        f"{_median(record, lambda c: c.round_trips / c.runs):.1f}",
+        _difference(found, "record", "saver", _cpu_ms, 2),
+    )
+
+
+def _row(*cells: str) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _cpu_ms(cost: Cost) -> float:
+    return cost.cpu / cost.runs * 1e3
+
+
+def _median(rounds: Sequence[Cost], value: Callable[[Cost], float]) -> float:
+    return statistics.median(map(value, rounds))
+
+
+def _ratio(found: Found, one: str, other: str) -> str:
+    if not {one, other} <= found.keys():
+        return "-"
+    pairs = zip(found[one], found[other], strict=True)
+    return f"{statistics.median(theirs.per_run / cost.per_run for cost, theirs in pairs):.2f}"
+
+
+def _difference(
+    found: Found, one: str, other: str, value: Callable[[Cost], float], digits: int
+) -> str:
+    if not {one, other} <= found.keys():
+        return "-"
+    return f"{_median(found[one], value) - _median(found[other], value):.{digits}f}"
