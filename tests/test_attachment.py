@@ -26,7 +26,7 @@ def unraised(persist: Persist) -> Iterator[None]:
 NODES = (
     "SELECT n.*, s.state_data, c.workflow_id AS of_workflow FROM nodes n"
     " JOIN node_states s ON s.thread_id = n.thread_id AND s.node_id = n.id"
-    " LEFT JOIN checkpoints c ON c.checkpoint_id = n.checkpoint_id"
+    " LEFT JOIN (SELECT * FROM checkpoints OFFSET 0) c ON c.checkpoint_id = n.checkpoint_id"
     "   AND c.thread_id = coalesce(n.checkpoint_thread_id, n.thread_id)"
     " ORDER BY n.started_at, n.execution_order"
 )

@@ -376,7 +376,8 @@ def test_a_cached_answer_costs_nothing(priced: Persist, rows: Any, mode: str) ->
     found = rows(
         "SELECT g.cost_usd, g.price_source, g.cache_hit, g.total_tokens, w.cost_usd AS total,"
         " w.total_tokens AS tokens, w.generation_count AS n"
-        " FROM generations g JOIN workflows w ON w.id = g.workflow_id ORDER BY g.started_at"
+        " FROM generations g JOIN workflows w ON w.id = g.workflow_id"
+        " AND w.thread_id = g.thread_id ORDER BY g.started_at"
     )
     assert [tuple(row.values()) for row in found] == [
         (Decimal("0.012"), "prices: own-1", False, 1_100, Decimal("0.012"), 1_100, 1),

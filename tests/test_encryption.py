@@ -149,6 +149,7 @@ def test_a_serde_may_say_that_it_encrypts(migrated: str) -> None:
     assert secrets_of(migrated) == []
 
 
+@pytest.mark.plain_postgres
 def test_every_column_of_text_or_json_is_known_to_be_content_or_not(migrated: str) -> None:
     """A new column must be put on one of the two lists, so that none is forgotten."""
     harmless = {

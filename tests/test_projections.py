@@ -201,6 +201,7 @@ def test_what_cannot_be_promoted_is_refused(promote: Any, told: str) -> None:
 # --- rows ---
 
 
+@pytest.mark.plain_postgres
 def test_rows_are_upserted_in_the_transaction_of_their_checkpoint(shop: str, rows: Rows) -> None:
     with Persist(shop) as persist:
 
@@ -412,7 +413,7 @@ def test_a_failing_projection_is_recorded_if_so_chosen(shop: str, rows: Rows) ->
     (error,) = rows(
         "SELECT e.*, c.metadata -> 'step' AS step FROM projection_errors e"
         " JOIN checkpoints c USING (thread_id, checkpoint_ns, checkpoint_id)"
-        " JOIN workflows w ON w.id = e.workflow_id"
+        " JOIN workflows w ON w.thread_id = e.thread_id AND w.id = e.workflow_id"
     )
     assert (error["projection"], error["step"], error["error_type"]) == (
         "invoices",
