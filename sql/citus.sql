@@ -32,6 +32,8 @@ DECLARE
     ];
     key record;
     keys text[] := '{}';
+    of_rows oid[];
+    local_only text[];
     name text;
     command text;
 BEGIN
@@ -56,6 +58,34 @@ BEGIN
         EXECUTE format('ALTER TABLE %s DROP CONSTRAINT %I', key.child, key.conname);
     END LOOP;
 
+    -- Nor does it take a table to the workers whose views need a function of its rows: these views
+    -- and functions stay on this node only.
+    of_rows := ARRAY(
+        SELECT p.oid FROM pg_proc AS p JOIN pg_type AS t ON t.oid = ANY(p.proargtypes)
+        WHERE t.typrelid = ANY(by_thread::regclass[])
+    );
+    local_only := ARRAY(
+        WITH RECURSIVE needing (view) AS (
+            SELECT r.ev_class FROM pg_depend AS d JOIN pg_rewrite AS r ON r.oid = d.objid
+            WHERE d.refclassid = 'pg_proc'::regclass AND d.refobjid = ANY(of_rows)
+            UNION
+            SELECT r.ev_class FROM needing AS n
+            JOIN pg_depend AS d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = n.view
+            JOIN pg_rewrite AS r ON r.oid = d.objid
+        )
+        SELECT pg_get_functiondef(f) FROM unnest(of_rows) AS f
+        UNION ALL
+        (
+            SELECT format('CREATE VIEW %s AS %s', view::regclass, pg_get_viewdef(view))
+            FROM needing ORDER BY view
+        )
+    );
+    FOREACH command IN ARRAY ARRAY(
+        SELECT format('DROP FUNCTION %s CASCADE', f::regprocedure) FROM unnest(of_rows) AS f
+    ) LOOP
+        EXECUTE command;
+    END LOOP;
+
     FOREACH name IN ARRAY reference LOOP
         PERFORM create_reference_table(name::regclass);
     END LOOP;
@@ -65,6 +95,10 @@ BEGIN
     END LOOP;
 
     FOREACH command IN ARRAY keys LOOP
+        EXECUTE command;
+    END LOOP;
+    PERFORM set_config('citus.enable_ddl_propagation', 'off', true);
+    FOREACH command IN ARRAY local_only LOOP
         EXECUTE command;
     END LOOP;
 END

@@ -38,14 +38,22 @@ def _gather_views(url: str) -> None:
 
     They follow chains of messages, which Citus plans only for a thread that it is told.
     """
-    tables = ("state_values", "messages", "nodes", "generations", "workflows", "state_contents")
-    source = re.compile(rf"langgraph_persist\.({'|'.join(tables)})\b")
+    views = (
+        "state_contents",
+        "node_states",
+        "workflow_contents",
+        "tool_contents",
+        "generation_prompts",
+        "session_transcript",
+    )
+    tables = ("state_values", "messages", "nodes", "generations", "workflows", "tool_executions")
+    source = re.compile(rf'"?langgraph_persist"?\.({"|".join([*tables, *views])})\b')
     with psycopg.connect(url) as conn:
         conn.execute("SET citus.enable_ddl_propagation TO off")
-        for name in tables[:-1]:
+        for name in tables:
             query = f"SELECT * FROM langgraph_persist.{name}"
             conn.execute(_GATHERED.format(name=name, query=query).encode())
-        for name in ("state_contents", "node_states", "generation_prompts", "session_transcript"):
+        for name in views:
             view = f"langgraph_persist.{name}"
             (text,) = conn.execute("SELECT pg_get_viewdef(%s::regclass)", [view]).fetchone() or (
                 "",
@@ -54,6 +62,9 @@ def _gather_views(url: str) -> None:
             conn.execute(_GATHERED.format(name=name, query=query).encode())
             text = f"SELECT * FROM langgraph_persist.gathered_{name}() OFFSET 0"
             conn.execute(f"CREATE OR REPLACE VIEW {view} AS {text}".encode())
+        whole = "SELECT pg_get_functiondef('langgraph_persist.whole'::regproc)"
+        (text,) = conn.execute(whole.encode()).fetchone() or ("",)
+        conn.execute(source.sub(r"langgraph_persist.gathered_\1()", text).encode())
 
 
 def join_cluster(server_url: str, url: str) -> None:
