@@ -75,6 +75,11 @@ class Record:
     def tool(self, thread_id: str, workflow_id: UUID, **row: object) -> UUID:
         return self._call("tool_executions", thread_id, workflow_id, **row)
 
+    def retrieval(self, thread_id: str, workflow_id: UUID, **row: object) -> UUID:
+        own: dict[str, object] = {"run_id": workflow_id, "started_at": NOON, "latency_ms": 2.5}
+        where = {"thread_id": thread_id, "workflow_id": workflow_id}
+        return self.insert("retrievals", **where, **(own | row))
+
     def _call(self, table: str, thread_id: str, workflow_id: UUID, **row: object) -> UUID:
         defaults: dict[str, object] = {
             "run_id": workflow_id,
@@ -401,27 +406,41 @@ def test_the_timeline_is_a_table(history: History, record: Record) -> None:
         error_message="no food " + "left " * 20,
     )
     tokens = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}
-    record.generation("t", id, node_id=write, model_name="m", **tokens)
+    priced = {"cost_usd": Decimal("0.00210"), "price_source": "prices: m"}
+    record.generation("t", id, node_id=write, model_name="m", **tokens, **priced)
     record.generation(
-        "t", id, node_id=write, model_name="n", started_at=at(1), error_type="RateLimit"
+        "t",
+        id,
+        node_id=write,
+        model_name="n",
+        started_at=at(1),
+        status="failed",
+        error_type="RateLimit",
     )
+    record.generation("t", id, node_id=write, model_name="o", started_at=at(2), attempt=2, **tokens)
+    record.generation("t", id, node_id=write, model_name="m", started_at=at(3), cache_hit=True)
     record.generation("t", id, model_name="loose", status="running")
     record.tool("t", id, node_id=write, tool_name="search")
     record.tool("t", id, node_id=write, tool_name="fetch", status="failed", started_at=at(1))
+    record.retrieval("t", id, node_id=write, query="food", document_count=3)
+    record.retrieval("t", id, query="more", error_type="OSError")
 
     timeline = history.last().timeline()
 
     assert [re.sub(" {2,}", " | ", line.strip()) for line in str(timeline).splitlines()] == [
-        "writer: failed, 12.3 ms, 15 tokens (10 in, 5 out), 0.0021 USD",
+        "writer: failed, 12.3 ms, 15 tokens (10 in, 5 out), 0.0021 USD and 1 of unknown cost",
         "thread t, turn 1, user alice, runs: start, 2 resumes",
         "ValueError: no food",
         "",
-        "# | step | node | status | ms | generations (tokens in+out) | tools | error",
-        f"- | ---- | {'-' * 18} | --------- | --- | {'-' * 27} | {'-' * 20} | {'-' * 60}",
+        "# | step | node | status | ms | generations (tokens in+out) | tools | retrievals | error",
+        f"- | ---- | {'-' * 18} | --------- | --- | {'-' * 63} | {'-' * 20} | {'-' * 14}"
+        f" | {'-' * 60}",
         "1 | 1 | team | completed | 9.0",
-        "2 | 1 | write | completed | 4.3 | m (10+5), n RateLimit | search, fetch failed",
+        "2 | 1 | write | completed | 4.3"
+        " | m (10+5, 0.0021 USD), n RateLimit, o attempt 2 (10+5), m cached"
+        " | search, fetch failed | food (3)",
         f"3 | 2 | eat (attempt 2) | failed | ValueError: no food {'left ' * 7}le...",
-        "(outside of nodes) | loose running",
+        "(outside of nodes) | loose running | more (OSError)",
     ]
     assert repr(timeline) == str(timeline)
     assert [(row.position, row.depth) for row in timeline.rows] == [

@@ -5,11 +5,19 @@
     workflow.state_after("draft")["text"]
 
 An object shows its row as it was when it was read; what belongs to a workflow (nodes, generations,
-tool executions) is read on first use and kept, so read the workflow again to see it move on.
+tool executions, retrievals) is read on first use and kept, so read the workflow again to see it
+move on.
 """
 
 from langgraph_persist.history.reader import History
-from langgraph_persist.history.records import Generation, Node, ToolExecution, Workflow, WorkflowRun
+from langgraph_persist.history.records import (
+    Generation,
+    Node,
+    Retrieval,
+    ToolExecution,
+    Workflow,
+    WorkflowRun,
+)
 from langgraph_persist.history.threads import Thread
 from langgraph_persist.history.timeline import Timeline, TimelineRow
 
@@ -17,6 +25,7 @@ __all__ = [
     "Generation",
     "History",
     "Node",
+    "Retrieval",
     "Thread",
     "Timeline",
     "TimelineRow",

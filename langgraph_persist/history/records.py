@@ -101,6 +101,10 @@ class Workflow(_Record):
     def tool_executions(self) -> Sequence[ToolExecution]:
         return self._parts.tool_executions
 
+    @property
+    def retrievals(self) -> Sequence[Retrieval]:
+        return self._parts.retrievals
+
     def state_after(self, node: str | UUID | Node) -> dict[str, Any]:
         """The full state after a node; a name means the last execution of it.
 
@@ -194,6 +198,11 @@ class Node(_Record):
         return tuple(t for t in self._parts.tool_executions if t.node_id == self.id)
 
     @property
+    def retrievals(self) -> Sequence[Retrieval]:
+        """The searches made in this node itself, not in nodes below it."""
+        return tuple(r for r in self._parts.retrievals if r.node_id == self.id)
+
+    @property
     def state(self) -> dict[str, Any]:
         """The full state after this node.
 
@@ -284,9 +293,13 @@ class Generation(_Record):
         return self._parts.prompt(self)
 
     def __repr__(self) -> str:
-        tokens = None if self.total_tokens is None else f"{_tokens(self)} tokens"
         return self._show(
-            repr(self.model_name or "unknown model"), self.status, tokens, _ms(self.latency_ms)
+            repr(self.model_name or "unknown model"),
+            f"attempt {self.attempt}" if self.attempt > 1 else None,
+            self.status,
+            None if self.total_tokens is None else f"{_tokens(self)} tokens",
+            None if self.cost_usd is None else usd(self.cost_usd),
+            _ms(self.latency_ms),
         )
 
 
@@ -321,6 +334,29 @@ class ToolExecution(_Record):
         return self._show(repr(self.tool_name), self.status, _ms(self.execution_time_ms))
 
 
+@dataclass(frozen=True, slots=True, eq=False, repr=False, kw_only=True)
+class Retrieval(_Record):
+    """One search of a retriever."""
+
+    workflow_id: UUID
+    run_id: UUID | None
+    node_id: UUID | None
+    query: str | None
+    document_count: int
+    latency_ms: float | None
+    _documents: Any
+    _parts: _Parts
+
+    @property
+    def documents(self) -> Any:
+        """What was found, with scores and other metadata."""
+        return self._parts.whole(self._documents)
+
+    def __repr__(self) -> str:
+        found = f"{self.document_count} documents"
+        return self._show(repr(self.query), self.status, found, _ms(self.latency_ms))
+
+
 class _Parts:
     """What belongs to one workflow, read on first use."""
 
@@ -344,6 +380,10 @@ class _Parts:
     @cached_property
     def tool_executions(self) -> tuple[ToolExecution, ...]:
         return tuple(ToolExecution(**row, _parts=self) for row in self._rows("tool_executions"))
+
+    @cached_property
+    def retrievals(self) -> tuple[Retrieval, ...]:
+        return tuple(Retrieval(**row, _parts=self) for row in self._rows("retrievals"))
 
     def state(self, node: Node) -> dict[str, Any]:
         key = {"thread_id": node.thread_id, "node_id": node.id}
@@ -372,6 +412,11 @@ class _Parts:
 
 def read_workflow(source: Source, row: Row) -> Workflow:
     return Workflow(**row, _parts=_Parts(source, row["thread_id"], row["id"]))
+
+
+def usd(cost: Decimal) -> str:
+    """A cost for people, as exact as it is."""
+    return f"{cost.normalize():f} USD"
 
 
 def _ms(duration: float | None) -> str | None:

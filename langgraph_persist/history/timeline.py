@@ -7,9 +7,17 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from langgraph_persist.history.records import Generation, Node, ToolExecution, Workflow
+from langgraph_persist.history.records import (
+    Generation,
+    Node,
+    Retrieval,
+    ToolExecution,
+    Workflow,
+    usd,
+)
 
-_HEAD = ("#", "step", "node", "status", "ms", "generations (tokens in+out)", "tools", "error")
+_CALLS = ("generations (tokens in+out)", "tools", "retrievals")
+_HEAD = ("#", "step", "node", "status", "ms", *_CALLS, "error")
 _RIGHT = {"#", "step", "ms"}
 _ERROR_WIDTH = 60
 
@@ -23,12 +31,14 @@ class TimelineRow:
     depth: int
     generations: Sequence[Generation]
     tool_executions: Sequence[ToolExecution]
+    retrievals: Sequence[Retrieval]
 
     def cells(self) -> tuple[str, ...]:
         """The row's texts, one per column of the table."""
         calls = (
             ", ".join(map(_generation, self.generations)),
             ", ".join(map(_tool, self.tool_executions)),
+            ", ".join(map(_retrieval, self.retrievals)),
         )
         if self.node is None:
             return ("", "", "(outside of nodes)", "", "", *calls, "")
@@ -62,6 +72,7 @@ class Timeline:
                 depth=depths[node.id],
                 generations=node.generations,
                 tool_executions=node.tool_executions,
+                retrievals=node.retrievals,
             )
             for position, node in enumerate(workflow.nodes, 1)
         ]
@@ -71,8 +82,9 @@ class Timeline:
             depth=0,
             generations=[g for g in workflow.generations if g.node_id not in depths],
             tool_executions=[t for t in workflow.tool_executions if t.node_id not in depths],
+            retrievals=[r for r in workflow.retrievals if r.node_id not in depths],
         )
-        if loose.generations or loose.tool_executions:
+        if loose.generations or loose.tool_executions or loose.retrievals:
             rows.append(loose)
         return cls(workflow=workflow, rows=tuple(rows))
 
@@ -92,7 +104,7 @@ def _title(workflow: Workflow) -> Iterable[str]:
             f" ({workflow.prompt_tokens} in, {workflow.completion_tokens} out)"
         )
     if workflow.cost_usd is not None:
-        facts.append(f"{workflow.cost_usd:f} USD")
+        facts.append(f"{usd(workflow.cost_usd)}{_unpriced(workflow)}")
     yield ", ".join(facts)
     runs = Counter(run.kind for run in workflow.runs)
     kinds = ", ".join(kind if count == 1 else f"{count} {kind}s" for kind, count in runs.items())
@@ -100,6 +112,15 @@ def _title(workflow: Workflow) -> Iterable[str]:
     yield f"thread {workflow.thread_id}, turn {workflow.turn}{by}, runs: {kinds or 'none'}"
     if workflow.error_type:
         yield _shorten(f"{workflow.error_type}: {workflow.error_message or ''}")
+
+
+def _unpriced(workflow: Workflow) -> str:
+    """How many calls are not in the cost, because nothing is known of theirs."""
+    count = sum(
+        g.cost_usd is None and g.status == "completed" and not g.cache_hit
+        for g in workflow.generations
+    )
+    return f" and {count} of unknown cost" if count else ""
 
 
 def _table(rows: Sequence[Sequence[str]]) -> Iterable[str]:
@@ -131,15 +152,25 @@ def _number(number: int | None) -> str:
 
 def _generation(generation: Generation) -> str:
     model = generation.model_name or "unknown model"
+    if generation.attempt > 1:
+        model += f" attempt {generation.attempt}"
     if generation.error_type:
         return f"{model} {generation.error_type}"
+    if generation.cache_hit:
+        return f"{model} cached"
     if generation.total_tokens is None:
         return f"{model} {generation.status}"
-    return f"{model} ({generation.prompt_tokens}+{generation.completion_tokens})"
+    cost = "" if generation.cost_usd is None else f", {usd(generation.cost_usd)}"
+    return f"{model} ({generation.prompt_tokens}+{generation.completion_tokens}{cost})"
 
 
 def _tool(tool: ToolExecution) -> str:
     return tool.tool_name if tool.status == "completed" else f"{tool.tool_name} {tool.status}"
+
+
+def _retrieval(retrieval: Retrieval) -> str:
+    found = retrieval.error_type or retrieval.document_count
+    return f"{_shorten(retrieval.query or 'unknown query')} ({found})"
 
 
 def _error(node: Node) -> str:

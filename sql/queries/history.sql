@@ -67,11 +67,24 @@ ORDER BY g.started_at, g.id
 -- The tool calls of a workflow, in their order.
 SELECT
     t.thread_id, t.id, t.workflow_id, t.run_id, t.node_id, t.tool_name, t.tool_call_id,
-    t.input_params AS _input_params, t.output_data AS _output_data, t.success, t.status, t.execution_time_ms, t.tokens_used,
-    t.cost_usd, t.started_at, t.completed_at, t.error_type, t.error_message, t.error_traceback
+    t.input_params AS _input_params, t.output_data AS _output_data, t.success, t.status,
+    t.execution_time_ms, t.tokens_used, t.cost_usd, t.started_at, t.completed_at, t.error_type, t.error_message, t.error_traceback
 FROM {{schema}}.tool_executions AS t
 WHERE t.thread_id = %(thread_id)s AND t.workflow_id = %(workflow_id)s
 ORDER BY t.started_at, t.id
+
+-- retrievals --
+-- The searches of a workflow, in their order.
+SELECT
+    v.thread_id, v.id, v.workflow_id, v.run_id, v.node_id, v.query, v.documents AS _documents,
+    v.document_count, v.latency_ms,
+    CASE WHEN v.error_type IS NULL THEN 'completed' ELSE 'failed' END AS status,
+    coalesce(v.started_at, v.created_at) AS started_at,
+    v.started_at + make_interval(secs => v.latency_ms / 1000) AS completed_at,
+    v.error_type, v.error_message, v.error_traceback
+FROM {{schema}}.retrievals AS v
+WHERE v.thread_id = %(thread_id)s AND v.workflow_id = %(workflow_id)s
+ORDER BY coalesce(v.started_at, v.created_at), v.id
 
 -- node_state --
 -- The state after a node, its large values and messages by reference.
