@@ -175,6 +175,8 @@ class Persist:
             if self._closed:
                 return
             self._closed = True
+        if self._handler is not None:
+            self._handler.uninstall()
         try:
             if self._journal is not None:
                 release(self._journal)
@@ -282,6 +284,17 @@ class Persist:
 
         database = self._opened().database
         return reflect(name, lambda: database.connect(autocommit=False))
+
+    def install(self) -> None:
+        """Record every run that starts in this process from now on, until :meth:`close`.
+
+        Nothing in the application has to be changed; see ``PersistCallbackHandler.install``.
+        """
+        self.handler.install()
+
+    def uninstall(self) -> None:
+        """Record only what the handler is attached to."""
+        self.handler.uninstall()
 
     @staticmethod
     def config(

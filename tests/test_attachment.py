@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextvars
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -9,12 +11,14 @@ from uuid import UUID, uuid4
 
 import psycopg
 import pytest
+from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.runnables import RunnableLambda
+from langchain_core.tracers import context
 from langgraph.graph import START, StateGraph
 
 from langgraph_persist import Persist, PersistCallbackHandler
 from langgraph_persist.errors import DurabilityError
-from tests.graphs import MODES, Steps, chain_of, chat_graph, fake_model, run
+from tests.graphs import MODES, Steps, chain_of, chat_graph, fake_model, run, weather
 
 
 @pytest.fixture(autouse=True)
@@ -272,3 +276,211 @@ def test_update_state_is_no_run(persist: Persist, rows: Any) -> None:
     graph.update_state(persist.config("t"), {"count": 5}, as_node="a")
     persist.flush()
     assert len(rows("SELECT * FROM workflows")) == 1
+
+
+# --- install ---
+
+
+def everything(rows: Any) -> dict[str, list[Any]]:
+    """What is recorded, by table."""
+    return {
+        "workflows": [(w["name"], w["status"]) for w in rows("SELECT * FROM workflows")],
+        "nodes": [n["node_name"] for n in rows("SELECT * FROM nodes ORDER BY execution_order")],
+        "generations": [g["output"] for g in rows("SELECT * FROM generations")],
+        "tools": [t["tool_name"] for t in rows("SELECT * FROM tool_executions")],
+    }
+
+
+CHAT = {
+    "workflows": [("LangGraph", "completed")],
+    "nodes": ["look", "ask"],
+    "generations": ["fine"],
+    "tools": ["weather"],
+}
+
+
+@pytest.fixture
+def installed(persist: Persist) -> Iterator[Persist]:
+    persist.install()
+    yield persist
+    persist.uninstall()
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("attached", ["not", "to the graph", "in the config", "by another handler"])
+def test_installed(installed: Persist, rows: Any, mode: str, attached: str) -> None:
+    persist = installed
+    graph: Any = chat_graph("fine").compile(checkpointer=persist.checkpointer)
+    config: Any = {"configurable": {"thread_id": "t"}}
+    if attached == "to the graph":
+        graph = persist.attach(graph)
+    elif attached == "in the config":
+        config["callbacks"] = [persist.handler]
+    elif attached == "by another handler":
+        config["callbacks"] = [PersistCallbackHandler(journal=persist.handler.journal)]
+    run(graph, mode, {"messages": [("human", "hi")]}, config)
+    assert everything(rows) == CHAT
+    assert all(n["state_data"] and n["of_workflow"] for n in rows(NODES))
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_installed_sees_static_interrupts(installed: Persist, rows: Any, mode: str) -> None:
+    builder = chain_of(["a", "b"])
+    graph = builder.compile(checkpointer=installed.checkpointer, interrupt_before=["b"])
+    config: Any = {"configurable": {"thread_id": "t"}}
+    run(graph, mode, {"count": 0}, config)
+    assert rows("SELECT status FROM workflows") == [{"status": "interrupted"}]
+    run(graph, mode, None, config)
+    assert rows("SELECT status FROM workflows") == [{"status": "completed"}]
+    assert [r["kind"] for r in rows("SELECT kind FROM workflow_runs ORDER BY attempt")] == [
+        "start",
+        "resume",
+    ]
+
+
+class Quiet(BaseCallbackHandler):
+    """Somebody else's handler."""
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_calls_with_callbacks_of_their_own_belong_to_their_node(
+    installed: Persist, rows: Any, mode: str
+) -> None:
+    replaced: Any = {"callbacks": [Quiet()]}
+    model = fake_model("one", "two")
+    chain = RunnableLambda(lambda text: text) | fake_model("three")
+
+    def call(state: Steps) -> Steps:
+        weather.invoke({"city": "Rome"}, replaced)
+        model.invoke("hi", replaced)
+        chain.invoke("hi", replaced)
+        return {"count": 1}
+
+    async def acall(state: Steps) -> Steps:
+        await weather.ainvoke({"city": "Rome"}, replaced)
+        await model.ainvoke("hi", replaced)
+        await chain.ainvoke("hi", replaced)
+        return {"count": 1}
+
+    inner = StateGraph(Steps)
+    inner.add_node("call", RunnableLambda(call, acall))
+    inner.add_edge(START, "call")
+    builder = chain_of(["a"])
+    builder.add_node("sub", inner.compile())
+    builder.add_edge("a", "sub")
+    graph = builder.compile(checkpointer=installed.checkpointer)
+    run(graph, mode, {"count": 0}, {"configurable": {"thread_id": "t"}})
+    (workflow,) = rows("SELECT * FROM workflows")
+    assert workflow["generation_count"] == 2
+    (node,) = rows("SELECT * FROM nodes WHERE node_name = 'call'")
+    calls = rows("SELECT node_id, output AS said FROM generations") + rows(
+        "SELECT node_id, tool_name AS said FROM tool_executions"
+    )
+    assert {c["said"] for c in calls} == {"one", "three", "weather"}
+    assert {c["node_id"] for c in calls} == {node["id"]}
+
+
+def test_calls_outside_of_graphs_are_runs_of_their_own(installed: Persist, rows: Any) -> None:
+    fake_model("hello").invoke("hi")
+    (RunnableLambda(lambda text: text) | fake_model("again")).invoke("hi")
+    weather.invoke({"city": "Rome"})
+    assert everything(rows) == {
+        "workflows": [
+            ("GenericFakeChatModel", "completed"),
+            ("RunnableSequence", "completed"),
+            ("weather", "completed"),
+        ],
+        "nodes": [],
+        "generations": ["hello", "again"],
+        "tools": ["weather"],
+    }
+
+
+def test_threads_and_tasks_older_than_install_are_served(persist: Persist, rows: Any) -> None:
+    go = threading.Event()
+
+    def later(model: Any) -> None:
+        go.wait(10)
+        model.invoke("hi")
+
+    async def task(started: threading.Event) -> None:
+        started.set()
+        await asyncio.to_thread(go.wait, 10)
+        await fake_model("from a task").ainvoke("hi")
+
+    started = threading.Event()
+    old = [
+        threading.Thread(target=later, args=(fake_model("from a thread"),)),
+        threading.Thread(target=lambda: asyncio.run(task(started))),
+    ]
+    for thread in old:
+        thread.start()
+    started.wait(10)
+    older = contextvars.copy_context()
+    persist.install()
+    go.set()
+    for thread in old:
+        thread.join()
+    older.run(lambda: fake_model("from a context").invoke("hi"))
+    persist.uninstall()
+    assert {g["output"] for g in rows("SELECT output FROM generations")} == {
+        "from a thread",
+        "from a task",
+        "from a context",
+    }
+
+
+def test_close_uninstalls_and_places_are_used_again(migrated: str, rows: Any) -> None:
+    def places() -> int:
+        return len(context._configure_hooks)
+
+    for number in range(3):
+        with Persist(migrated) as persist:
+            persist.install()
+            persist.install()
+            fake_model(str(number)).invoke("hi")
+            used = places()
+        fake_model("unseen").invoke("hi")
+    assert places() == used
+    assert [g["output"] for g in rows("SELECT * FROM generations ORDER BY id")] == ["0", "1", "2"]
+
+
+def test_two_databases_are_both_installed(
+    installed: Persist, migrated_anew: str, rows: Any
+) -> None:
+    with Persist(migrated_anew) as other:
+        other.install()
+        chat_graph("fine").compile(checkpointer=other.checkpointer).invoke(
+            {"messages": [("human", "hi")]}, {"configurable": {"thread_id": "t"}}
+        )
+        assert [w.name for w in other.history.workflows()] == ["LangGraph"]
+        (workflow,) = other.history.workflows()
+        assert workflow.nodes[-1].checkpoint_id is not None
+    assert everything(rows) == CHAT
+
+
+def test_a_run_that_started_before_install_is_not_recorded_by_half(
+    persist: Persist, rows: Any
+) -> None:
+    model = fake_model("hello")
+
+    def ask(state: Steps) -> Steps:
+        persist.install()
+        model.invoke("hi")
+        return {"count": 1}
+
+    builder = chain_of(["a"])
+    builder.add_node("ask", ask)
+    builder.add_node("after", lambda state: {"count": 2})
+    builder.add_edge("a", "ask")
+    builder.add_edge("ask", "after")
+    builder.compile(checkpointer=persist.checkpointer).invoke(
+        {"count": 0}, {"configurable": {"thread_id": "t"}}
+    )
+    persist.uninstall()
+    assert everything(rows) == {
+        "workflows": [("GenericFakeChatModel", "completed")],
+        "nodes": [],
+        "generations": ["hello"],
+        "tools": [],
+    }

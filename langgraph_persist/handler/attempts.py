@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from langchain_core.runnables.config import var_child_runnable_config
@@ -23,13 +23,15 @@ class Attempt(NamedTuple):
     retry_of: UUID | None
 
 
-def parent(spans: Spans, parent_run_id: UUID | None) -> Span | None:
+def parent(
+    spans: Spans, parent_run_id: UUID | None, metadata: Mapping[str, Any] | None
+) -> Span | None:
     """The span that a run is started by.
 
     LangChain tells the alternatives of ``with_fallbacks`` to be beside it, if it tells anything;
     only the config of their context is that of its children.
     """
-    told = spans.get(parent_run_id)
+    told = spans.around(parent_run_id, metadata)
     manager = (var_child_runnable_config.get() or {}).get("callbacks")
     around = getattr(manager, "parent_run_id", None)
     if around is None or around == parent_run_id:

@@ -35,6 +35,7 @@ from langgraph_persist.handler.abandoned import Abandoned
 from langgraph_persist.handler.calls import (
     GraphCall,
     graph_call,
+    hear,
     is_state_edit,
     teller,
     tries_alternatives,
@@ -42,6 +43,7 @@ from langgraph_persist.handler.calls import (
 from langgraph_persist.handler.ending import awaits_commit
 from langgraph_persist.handler.generations import Generations
 from langgraph_persist.handler.guard import Failures, guarded
+from langgraph_persist.handler.hook import install, uninstall
 from langgraph_persist.handler.humans import Humans
 from langgraph_persist.handler.outcome import (
     Status,
@@ -124,8 +126,23 @@ class PersistCallbackHandler(GraphCallbackHandler):
         """Commit what is queued; returns how many units were committed so far."""
         return self.journal.flush(timeout)
 
+    def install(self) -> None:
+        """Record every run that starts in this process from now on, wherever it is called.
+
+        Nothing has to be attached; what this handler, or another one of its database, is attached
+        to is recorded once all the same. Two things are out of reach: a graph that is given a
+        ``CallbackManager`` object, of which LangChain asks no hook, and the rest of runs that
+        started before: model and tool calls in them are runs of their own.
+        """
+        install(self)
+
+    def uninstall(self) -> None:
+        """Record only what this handler is attached to."""
+        uninstall(self)
+
     def close(self) -> None:
         """Commit what is queued and close the connections this handler opened."""
+        uninstall(self)
         if self._owns_journal:
             self._owns_journal = False
             release(self.journal)
@@ -149,7 +166,7 @@ class PersistCallbackHandler(GraphCallbackHandler):
             return
         run_id = admitted
         name = _text(kwargs.get("name")) or _name(serialized)
-        parent = attempts.parent(self._spans, parent_run_id)
+        parent = attempts.parent(self._spans, parent_run_id, metadata)
         if parent is None:
             self._open_chain(run_id, name, inputs, tags, metadata)
             return
@@ -441,7 +458,7 @@ class PersistCallbackHandler(GraphCallbackHandler):
         if (admitted := self._spans.admit(run_id, parent_run_id)) is None:
             return None
         run_id = admitted
-        parent = attempts.parent(self._spans, parent_run_id)
+        parent = attempts.parent(self._spans, parent_run_id, metadata)
         if parent is None:
             span = self._open_root(run_id, _name(serialized), inputs, None, metadata, kind)
         else:
@@ -507,6 +524,7 @@ class PersistCallbackHandler(GraphCallbackHandler):
         """A graph has been called: it may save on a thread of its own."""
         if span.call is None:
             return
+        hear(span.call, self)
         span.course = course_of(span.call.graph)
         run, thread_id = span.root.run, span.thread_id
         if thread_id is not None and thread_id not in run.threads:

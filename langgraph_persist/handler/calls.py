@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
+from langchain_core.callbacks import BaseCallbackHandler, BaseCallbackManager
+
 _TELLERS = "langchain_core.callbacks."
 _PREGEL = "langgraph.pregel.main"
 _FALLBACKS = "langchain_core.runnables.fallbacks"
@@ -56,6 +58,22 @@ def tries_alternatives() -> bool:
     """Whether what is starting is a ``with_fallbacks``, whatever it was named."""
     frame = _teller()
     return frame is not None and frame.f_globals.get("__name__") == _FALLBACKS
+
+
+def hear(call: GraphCall, handler: BaseCallbackHandler) -> None:
+    """Let a graph that has just begun to start tell the handler of its interrupts.
+
+    LangGraph tells these to the handlers in its config only, not to those that a hook has added.
+    The config is this call's own, and so is the list in it.
+    """
+    callbacks = call.config.get("callbacks")
+    if callbacks is None and isinstance(call.config, dict):
+        call.config["callbacks"] = [handler]
+    elif isinstance(callbacks, list):
+        if not any(other is handler for other in callbacks):
+            callbacks.append(handler)
+    elif isinstance(callbacks, BaseCallbackManager):
+        callbacks.add_handler(handler)
 
 
 def teller() -> int:

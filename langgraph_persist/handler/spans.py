@@ -7,7 +7,7 @@ import threading
 import time
 import weakref
 from collections import Counter, OrderedDict
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -210,6 +210,12 @@ class Span:
         return span
 
     @property
+    def task_id(self) -> str | None:
+        """The task that a node's own span executes."""
+        found = self.node.fields["task_id"] if self.kind == "node" and self.node else None
+        return None if found is None else str(found)
+
+    @property
     def thread_id(self) -> str | None:
         """The thread that a call of a graph saves on, if it has one."""
         given = self.call.configurable.get("thread_id") if self.call else None
@@ -230,6 +236,8 @@ class Spans:
         """Runs that went on after their root had ended; what they start is of no run any more."""
         self._ended: OrderedDict[UUID, None] = OrderedDict()
         """Ids given by users that were a run's already."""
+        self._executing: dict[str, Span] = {}
+        """The nodes under way by task id."""
 
     def __len__(self) -> int:
         return len(self._open)
@@ -252,19 +260,34 @@ class Spans:
         """The span under way that has this id."""
         return self._open.get(run_id) if run_id is not None else None
 
+    def around(self, parent_run_id: UUID | None, metadata: Mapping[str, Any] | None) -> Span | None:
+        """The span that a starting run is below.
+
+        One that is called in a node with callbacks of its own names no parent that is known here,
+        but LangGraph's namespace names the node's task.
+        """
+        if (parent := self.get(parent_run_id)) is None and metadata:
+            namespace = metadata.get("langgraph_checkpoint_ns")
+            if isinstance(namespace, str):
+                parent = self._executing.get(clean_text(namespace.rpartition(":")[2]))
+        return parent
+
     def add(self, span: Span) -> bool:
         """A span has started; False if its root has just ended, so that nobody would close it."""
         self._open[span.id] = span
         span.root.spans[span.id] = span
+        if span.task_id is not None:
+            self._executing[span.task_id] = span
         if span.root.ended:
-            self._open.pop(span.id, None)
+            self._forget(span)
             self.ignore(span.id)
         return not span.root.ended
 
     def pop(self, run_id: UUID) -> Span | None:
         """A span has ended; None if it was not known, or its end was told before."""
-        span = self._open.pop(run_id, None)
+        span = self._open.get(run_id)
         if span is not None:
+            self._forget(span)
             span.caller = None
             span.clock.stop()
             span.root.spans.pop(run_id, None)
@@ -278,9 +301,14 @@ class Spans:
         root.ended = True
         still_open = list(root.spans.values())
         for span in still_open:
-            self._open.pop(span.id, None)
+            self._forget(span)
             self.ignore(span.id)
         return still_open
+
+    def _forget(self, span: Span) -> None:
+        self._open.pop(span.id, None)
+        if span.task_id is not None and self._executing.get(span.task_id) is span:
+            del self._executing[span.task_id]
 
     def ignore(self, run_id: UUID) -> None:
         """Record nothing of what this run starts."""
