@@ -5,8 +5,9 @@ from importlib.metadata import version as _version
 from langgraph_persist import errors
 from langgraph_persist.client import Persist
 from langgraph_persist.handler import PersistCallbackHandler
+from langgraph_persist.recorder import Recorder
 from langgraph_persist.saver import PersistSaver
 
 __version__ = _version("langgraph-persist")
 
-__all__ = ["Persist", "PersistCallbackHandler", "PersistSaver", "__version__", "errors"]
+__all__ = ["Persist", "PersistCallbackHandler", "PersistSaver", "Recorder", "__version__", "errors"]

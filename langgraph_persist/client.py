@@ -7,6 +7,7 @@ import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -27,6 +28,7 @@ from langgraph_persist.projections import (
     Promote,
     Promotion,
 )
+from langgraph_persist.recorder import Recorder
 from langgraph_persist.retention import GRACE, Policy, Retention, RetentionReport, Sessions
 from langgraph_persist.saver import PersistSaver
 from langgraph_persist.usage import Price, Prices
@@ -235,6 +237,12 @@ class Persist:
             flush=journal.drain,
             decrypt=self._seal.open if self._seal else None,
         )
+
+    @cached_property
+    def recorder(self) -> Recorder:
+        """Records by hand what runs outside of LangChain."""
+        prices = Prices.of(self._prices)
+        return Recorder(self._opened(), session_ttl=self._session_ttl, prices=prices)
 
     @property
     def url(self) -> str:

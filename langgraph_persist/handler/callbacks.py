@@ -58,7 +58,16 @@ from langgraph_persist.handler.recording import Recording
 from langgraph_persist.handler.skipped import Skipped, course_of, is_router
 from langgraph_persist.handler.spans import Kind, Root, RunKind, Span, current_task, spans_of
 from langgraph_persist.handler.tools import Tools
-from langgraph_persist.journal import Fields, Graph, Journal, OpenNode, Run, release, share
+from langgraph_persist.journal import (
+    Fields,
+    Graph,
+    Journal,
+    OpenNode,
+    Run,
+    place_in,
+    release,
+    share,
+)
 from langgraph_persist.usage import Costs, Price, Prices
 
 # Only LangGraph tells callbacks the thread_id; any other runnable has it in its metadata.
@@ -416,7 +425,11 @@ class PersistCallbackHandler(GraphCallbackHandler):
         if (asked := ids.given_for(run_id)) is not None:
             given["run_id"] = str(asked)
         called = call.configurable if call else given
-        run = Run(run_id, _thread(called) or _thread(given) or str(run_id), None)
+        within = place_in(self.journal)
+        if within is None:
+            run = Run(run_id, _thread(called) or _thread(given) or str(run_id), None)
+        else:
+            run = within.workflow.run.part()
         value, content = self._recording.content(run.thread_id, inputs)
         is_graph = call is not None or "ls_integration" in given
         root = Root(
@@ -433,6 +446,7 @@ class PersistCallbackHandler(GraphCallbackHandler):
             content=content,
             user=_name_of(given.get("user")),
             organization=_name_of(given.get("organization")),
+            within=within,
         )
         root.commands = is_graph and root.kind == "start" and isinstance(inputs, Command)
         if is_resume(inputs):
@@ -466,7 +480,8 @@ class PersistCallbackHandler(GraphCallbackHandler):
             if not self._spans.add(span):
                 return None
         span.fields = self._recording.identity(span)
-        span.fields["node_id"] = span.node.fields["id"] if span.node else None
+        node = span.node.fields if span.node else span.root.node
+        span.fields["node_id"] = node["id"] if node else None
         self._abandoned.watch(span)
         return span
 
@@ -552,14 +567,15 @@ class PersistCallbackHandler(GraphCallbackHandler):
         root = parent.root
         span = Span(run_id, "node", root, parent, None, task=current_task())
         above = parent.node
+        outer = above.fields if above else root.node
         fields = self._recording.identity(span) | identity.fields()
         fields |= {
-            "parent_node_id": above.fields["id"] if above else None,
+            "parent_node_id": outer["id"] if outer else None,
             "execution_order": root.run.next_order(),
             "attempt": root.attempt(identity.task_id),
         }
-        if above is not None and identity.node_type == "node":
-            above.fields["node_type"] = "subgraph"
+        if outer is not None and identity.node_type == "node":
+            outer["node_type"] = "subgraph"
         graph = self._graph(parent, identity.checkpoint_ns, metadata)
         span.node = OpenNode(fields, graph, identity.step or 0, above)
         if not self._spans.add(span):

@@ -15,8 +15,8 @@ from langgraph.types import Interrupt
 from langgraph_persist.extract import clean_text, hitl_answers, hitl_request, to_json
 from langgraph_persist.handler.calls import next_nodes
 from langgraph_persist.handler.recording import Recording
-from langgraph_persist.handler.spans import Clock, Root, Span
-from langgraph_persist.journal import Fields, OpenNode, Rows
+from langgraph_persist.handler.spans import Root, Span
+from langgraph_persist.journal import Clock, Fields, OpenNode, Rows
 
 _PAUSE = "pause"
 _MOMENTS = {"interrupt_before": "before", "interrupt_after": "after"}
@@ -66,7 +66,7 @@ class Humans:
     def _answer(self, root: Root, answer: Fields) -> Fields:
         whose: Fields = {
             "thread_id": root.run.thread_id,
-            "workflow_id": root.run.workflow_id,
+            "workflow_id": root.asked_in,
             "run_id": root.run.id,
             "user": root.user,
             "responded_at": root.clock.at,
@@ -122,7 +122,7 @@ class Humans:
                 "hitl_refusals",
                 {
                     "thread_id": root.run.thread_id,
-                    "workflow_id": root.run.workflow_id,
+                    "workflow_id": root.asked_in,
                     "task_id": span.node.fields["task_id"],
                     "responded_at": root.clock.at,
                 },

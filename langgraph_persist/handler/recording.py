@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import socket
 from collections.abc import Sequence
 from concurrent.futures import Future
 from datetime import timedelta
@@ -26,6 +24,7 @@ from langgraph_persist.journal import (
     Run,
     Unit,
     current_run,
+    instance_id,
 )
 from langgraph_persist.usage import total
 
@@ -53,7 +52,10 @@ class Recording:
         """
         root.outer = current_run.get()
         current_run.set(root.run)
-        if root.kind == "start" and not root.commands:
+        if root.within is not None:
+            root.started = True
+            root.run.on_loaded = lambda loaded: setattr(root, "loaded", loaded)
+        elif root.kind == "start" and not root.commands:
             self.begin(root)
         else:
             root.run.on_loaded = lambda loaded: self._loaded(root, loaded)
@@ -163,7 +165,7 @@ class Recording:
             "kind": root.kind,
             "user": root.user,
             "started_at": root.clock.at,
-            "instance_id": _instance_id(),
+            "instance_id": instance_id(),
             "heartbeat_at": root.clock.at,
         }
 
@@ -231,7 +233,7 @@ class Recording:
         if current_run.get() is run:
             current_run.set(root.outer)
         self.journal.runs.close(run)
-        if root.is_graph and status != "completed" and not run.is_saved:
+        if root.is_graph and status != "completed" and not run.is_saved and root.within is None:
             self._remember(root, status)
         try:
             rows = self._close_open_nodes(root) + run.release_all()
@@ -239,7 +241,8 @@ class Recording:
                 blame_timeout(run, None, error)
             rows += [("nodes", node.fields | run.origin(node)) for node in run.unplaced]
             rows += run.take_requests([*run.requests])
-            rows += self._closing_rows(root, status, outputs, error)
+            if root.within is None:
+                rows += self._closing_rows(root, status, outputs, error)
             return self._commit(run, rows)
         except (TypeError, ValueError, KeyError) as failure:
             # Whatever the record lacks, the checkpoints are waited for.
@@ -316,10 +319,3 @@ def _together(others: Sequence[Future[None]], last: Future[None]) -> Future[None
 
     last.add_done_callback(done)
     return combined
-
-
-def _instance_id() -> str:
-    return f"{_HOST}:{os.getpid()}"
-
-
-_HOST = socket.gethostname()

@@ -17,8 +17,8 @@ from langgraph.types import Command, Send
 
 from langgraph_persist.extract import clean_text, to_json
 from langgraph_persist.handler.recording import Recording
-from langgraph_persist.handler.spans import Clock, Span
-from langgraph_persist.journal import Fields, Graph, OpenNode
+from langgraph_persist.handler.spans import Span
+from langgraph_persist.journal import Clock, Fields, Graph, OpenNode
 
 _SEQUENCE = "seq:step:"
 

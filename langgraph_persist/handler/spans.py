@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 import weakref
 from collections import Counter, OrderedDict
 from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from uuid import UUID
 
@@ -18,7 +16,16 @@ from langchain_core.utils.uuid import uuid7
 from langgraph_persist.extract import clean_text
 from langgraph_persist.handler import ids
 from langgraph_persist.handler.calls import GraphCall, teller
-from langgraph_persist.journal import Fields, Journal, Loaded, OpenNode, Rows, Run
+from langgraph_persist.journal import (
+    Clock,
+    Fields,
+    Journal,
+    Loaded,
+    OpenNode,
+    Rows,
+    Run,
+    Within,
+)
 from langgraph_persist.usage import Cost, ModelCall, total
 
 if TYPE_CHECKING:
@@ -26,33 +33,6 @@ if TYPE_CHECKING:
 
 Kind = Literal["chain", "node", "generation", "tool", "retriever"]
 RunKind = Literal["start", "resume", "replay", "fork"]
-
-
-class Clock:
-    """When something started, and how long ago that is by the monotonic clock."""
-
-    __slots__ = ("_ended", "_started", "at")
-
-    def __init__(self) -> None:
-        self.at = datetime.now(UTC)
-        self._started = time.perf_counter()
-        self._ended: float | None = None
-
-    def stop(self) -> None:
-        """Let the time stand still, if it does not yet: what comes after is our own work."""
-        if self._ended is None:
-            self._ended = time.perf_counter()
-
-    @property
-    def now(self) -> datetime:
-        """The time by this clock: never before the start, whatever the wall clock did."""
-        return self.at + timedelta(milliseconds=self.elapsed_ms)
-
-    @property
-    def elapsed_ms(self) -> float:
-        """Milliseconds since the start, up to the end if that was."""
-        ended = time.perf_counter() if self._ended is None else self._ended
-        return (ended - self._started) * 1000
 
 
 @dataclass(slots=True, eq=False)
@@ -94,6 +74,19 @@ class Root:
     """The calls that gave these answers; the newest."""
     outer: Run | None = None
     """The run in whose context this one was started."""
+    within: Within | None = None
+    """Where it runs, if that is in a workflow that is recorded by hand: it is part of it."""
+
+    @property
+    def node(self) -> Fields | None:
+        """The row of the node that is recorded by hand and around it."""
+        return self.within.node if self.within is not None else None
+
+    @property
+    def asked_in(self) -> UUID | None:
+        """The workflow that asked what this run answers: by hand, it may be another one."""
+        other = self.loaded.workflow_id if self.within and self.loaded else None
+        return other or self.run.workflow_id
 
     def attempt(self, task_id: str) -> int:
         """How often the task was begun, this time included."""

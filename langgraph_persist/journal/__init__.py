@@ -1,5 +1,6 @@
 """The ordered queue of a database, shared by every saver and handler of a process that uses it."""
 
+from langgraph_persist.journal.clock import Clock, instance_id
 from langgraph_persist.journal.derive import Change, Derived, Projector, State
 from langgraph_persist.journal.journal import Journal
 from langgraph_persist.journal.loops import Loop
@@ -11,16 +12,21 @@ from langgraph_persist.journal.runs import (
     Loaded,
     OpenNode,
     Progress,
+    Recorded,
     Run,
     Runs,
     Saved,
+    Within,
+    current_place,
     current_run,
+    place_in,
 )
 from langgraph_persist.journal.share import release, share
 from langgraph_persist.journal.unit import Fields, Late, Projected, Rows, Statement, Unit
 
 __all__ = [
     "Change",
+    "Clock",
     "Derived",
     "Fields",
     "Graph",
@@ -34,6 +40,7 @@ __all__ = [
     "Progress",
     "Projected",
     "Projector",
+    "Recorded",
     "Rows",
     "Run",
     "Runs",
@@ -42,7 +49,11 @@ __all__ = [
     "State",
     "Statement",
     "Unit",
+    "Within",
+    "current_place",
     "current_run",
+    "instance_id",
+    "place_in",
     "release",
     "share",
 ]

@@ -174,6 +174,8 @@ class Run:
         self.todos: dict[Graph, Listed] = {}
         """The list of todos last loaded or saved of the graphs that have one."""
         self.loops = Loops()
+        self.whole: Run | None = None
+        """The run that it is a part of."""
         self.nodes = 0
         """How many nodes it has executed."""
         self.order = 0
@@ -184,6 +186,12 @@ class Run:
         self._held: list[OpenNode] = []
         self._written: set[str] = set()
         """The tasks whose writes were put, but not yet the checkpoint that takes them up."""
+
+    def part(self) -> Run:
+        """The same run, for a graph that is called in it and saves checkpoints of its own."""
+        part = Run(self.id, self.thread_id, self.workflow_id)
+        part.whole = self
+        return part
 
     def wrote(self, task_id: str) -> None:
         """What this task wrote is put: a resume will find it, if no checkpoint comes."""
@@ -203,6 +211,8 @@ class Run:
 
     def next_order(self, executed: bool = True) -> int:
         """The next node's place in the order of execution, from 1."""
+        if self.whole is not None:
+            return self.whole.next_order(executed)
         with self._lock:
             self.order += 1
             self.nodes += executed
@@ -353,6 +363,39 @@ def _ancestors(node: OpenNode) -> Iterator[OpenNode]:
 
 
 current_run: ContextVar[Run | None] = ContextVar("langgraph_persist_run", default=None)
+
+
+@dataclass(slots=True, eq=False)
+class Recorded:
+    """A workflow that is recorded by hand: what runs in its context is part of it."""
+
+    run: Run
+    journal: object
+    """Where it is recorded; a run that is recorded elsewhere is no part of it."""
+    owner: object = None
+    """Who records it."""
+    ended: bool = False
+    nodes: dict[UUID, Any] = field(default_factory=dict)
+    """Its nodes under way, by id."""
+
+
+class Within(NamedTuple):
+    """Where in a workflow that is recorded by hand something runs."""
+
+    workflow: Recorded
+    node: Fields | None
+    """The row of the node around it."""
+
+
+current_place: ContextVar[Within | None] = ContextVar("langgraph_persist_place", default=None)
+
+
+def place_in(journal: object) -> Within | None:
+    """Where this runs, if that is in a workflow which is recorded by hand in this journal."""
+    place = current_place.get()
+    if place is None or place.workflow.ended or place.workflow.journal is not journal:
+        return None
+    return place
 
 
 class Runs:

@@ -1,0 +1,42 @@
+"""When things happen, and in which process."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from datetime import UTC, datetime, timedelta
+
+_HOST = socket.gethostname()
+
+
+def instance_id() -> str:
+    """This process, among all that write to a database."""
+    return f"{_HOST}:{os.getpid()}"
+
+
+class Clock:
+    """When something started, and how long ago that is by the monotonic clock."""
+
+    __slots__ = ("_ended", "_started", "at")
+
+    def __init__(self) -> None:
+        self.at = datetime.now(UTC)
+        self._started = time.perf_counter()
+        self._ended: float | None = None
+
+    def stop(self) -> None:
+        """Let the time stand still, if it does not yet: what comes after is our own work."""
+        if self._ended is None:
+            self._ended = time.perf_counter()
+
+    @property
+    def now(self) -> datetime:
+        """The time by this clock: never before the start, whatever the wall clock did."""
+        return self.at + timedelta(milliseconds=self.elapsed_ms)
+
+    @property
+    def elapsed_ms(self) -> float:
+        """Milliseconds since the start, up to the end if that was."""
+        ended = time.perf_counter() if self._ended is None else self._ended
+        return (ended - self._started) * 1000

@@ -1,0 +1,157 @@
+"""A step of a workflow that is recorded by hand."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Any
+from uuid import UUID
+
+import orjson
+from langchain_core.utils.uuid import uuid7
+
+from langgraph_persist.errors import ConfigurationError, DurabilityError
+from langgraph_persist.extract import clean_text, content, error_fields, state_entry, to_json
+from langgraph_persist.journal import Clock, Fields, Journal, Rows, Unit, Within, current_place
+
+CANCELLED = (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt)
+
+
+class RecordedNode:
+    """One execution of a step, recorded as running within its ``with`` or ``async with`` block.
+
+    The block's end completes it. An exception fails it, with its traceback, and goes on.
+    """
+
+    def __init__(self, journal: Journal, place: Within, name: str, input: Any) -> None:
+        self._journal, self._place = journal, place
+        self._outer: Within | None = None
+        self._clock = Clock()
+        self._rows: Rows = []
+        run, above = place.workflow.run, place.node
+        self.id: UUID = uuid7()
+        self.name = clean_text(name)
+        self._fields: Fields = {
+            "thread_id": run.thread_id,
+            "id": self.id,
+            "workflow_id": run.workflow_id,
+            "run_id": run.id,
+            "parent_node_id": above["id"] if above else None,
+            "node_name": self.name,
+            "node_type": "node",
+        }
+        self._fields["input_data"] = self._content(input)
+
+    def complete(self, *, state: Mapping[str, Any] | None = None, output: Any = None) -> None:
+        """Say what it gives: the whole state after it by channel, and its own output."""
+        self._end("completed", output_data=self._content(output))
+        if state is not None:
+            self._fields["state"] = self._state(state)
+
+    def skip(self, reason: str | None = None) -> None:
+        """Say that there was nothing to do."""
+        metadata = None if reason is None else to_json({"reason": reason})
+        self._end("skipped", metadata=metadata)
+
+    def fail(self, error: BaseException) -> None:
+        """Say that it failed, where no exception leaves the block."""
+        cancelled = isinstance(error, CANCELLED)
+        self._end("cancelled" if cancelled else "failed", **({} if cancelled else _told(error)))
+
+    def cancel(self) -> Rows:
+        """Its row, if the workflow ends before it."""
+        self._end("cancelled")
+        return self._taken()
+
+    @property
+    def place(self) -> Within:
+        """Where that runs which runs in it."""
+        return Within(self._place.workflow, self._fields)
+
+    def __enter__(self) -> RecordedNode:
+        if "started_at" in self._fields:
+            raise ConfigurationError(f"node {self.name!r} was entered before; make another one")
+        self._clock = Clock()
+        self._fields |= {
+            "execution_order": self._place.workflow.run.next_order(),
+            "started_at": self._clock.at,
+        }
+        self._send([*self._rows, ("nodes", self._fields | {"status": "running"})])
+        self._rows = []
+        self._place.workflow.nodes[self.id] = self
+        self._outer = current_place.get()
+        current_place.set(self.place)
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        current_place.set(self._outer)
+        if self._place.workflow.nodes.pop(self.id, None) is None:
+            return
+        if exc is not None:
+            self.fail(exc)
+        elif "status" not in self._fields:
+            self.complete()
+        try:
+            self._send(self._taken())
+        except DurabilityError:
+            if exc is None:
+                raise
+
+    async def __aenter__(self) -> RecordedNode:
+        return self.__enter__()
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.__exit__(exc_type, exc, traceback)
+
+    def _end(self, status: str, **fields: Any) -> None:
+        self._clock.stop()
+        self._fields |= {
+            "status": status,
+            "completed_at": self._clock.now,
+            "duration_ms": self._clock.elapsed_ms,
+            **fields,
+        }
+
+    def _content(self, value: Any) -> Any:
+        stored, rows = content(self._journal, self._place.workflow.run.thread_id, value)
+        self._own(rows)
+        return stored
+
+    def _state(self, state: Mapping[str, Any]) -> orjson.Fragment | None:
+        journal = self._journal
+        if not (journal.content or journal.seal):
+            return None
+        known = journal.runs.known(self._place.workflow.run.thread_id)
+        seal = journal.seal.close if journal.seal else None
+        entries: dict[str, Any] = {}
+        for channel, value in state.items():
+            entries[clean_text(channel)], rows = state_entry(value, known, seal)
+            self._own(rows)
+        return orjson.Fragment(orjson.dumps(entries))
+
+    def _own(self, rows: Sequence[tuple[str, Fields]]) -> None:
+        """Rows of stored content go with the node's."""
+        run = self._place.workflow.run
+        owner = {"thread_id": run.thread_id, "workflow_id": run.workflow_id}
+        self._rows += [(table, owner | fields) for table, fields in rows]
+
+    def _taken(self) -> Rows:
+        return [*self._rows, ("nodes", self._fields)]
+
+    def _send(self, rows: Rows) -> None:
+        self._journal.append(Unit(self._place.workflow.run.thread_id, rows))
+
+
+def _told(error: BaseException) -> Fields:
+    return dict(error_fields(error))

@@ -1,0 +1,259 @@
+"""The recorder: workflows, nodes, model and tool calls, told by whoever makes them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+import orjson
+from langchain_core.messages.ai import UsageMetadata
+from langchain_core.utils.uuid import uuid7
+
+from langgraph_persist.errors import ConfigurationError
+from langgraph_persist.extract import clean_text, error_fields, prompt_entry, to_json
+from langgraph_persist.journal import Fields, Journal, Rows, Unit, Within, place_in
+from langgraph_persist.recorder import calls
+from langgraph_persist.recorder.node import RecordedNode
+from langgraph_persist.recorder.workflow import RecordedWorkflow, Request
+from langgraph_persist.usage import Costs, Prices
+
+
+class Recorder:
+    """Records what runs outside of LangChain, into the same tables and in the same order.
+
+    A workflow is that of the context it was started in, and of what is called or awaited from
+    there: graphs and models that run there with the handler attached are part of it. Where the
+    context is another, in a thread of one's own, name it by ``workflow=``.
+
+    What is told is queued; the end of a workflow waits until all of it is committed.
+
+    Raises:
+        ConfigurationError: no workflow is under way here, or it has ended.
+        DurabilityError: something of the workflow could not be committed.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        *,
+        session_ttl: timedelta | None = None,
+        prices: Prices | None = None,
+    ) -> None:
+        self._journal = journal
+        self._session_ttl = session_ttl
+        self._costs = Costs(prices or Prices.of(None), lambda event, error: None)
+
+    # --- workflows ---
+
+    def start_workflow(
+        self,
+        name: str = "workflow",
+        *,
+        thread_id: str | None = None,
+        user: str | None = None,
+        organization: str | None = None,
+        user_input: str | None = None,
+        input: Any = None,
+        settings: Mapping[str, Any] | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        tags: Sequence[str] = (),
+    ) -> RecordedWorkflow:
+        """Start a workflow here: the next turn of a session, or one of its own.
+
+        Use it as a ``with`` or ``async with`` block; or end it by one of the next three methods.
+
+        Args:
+            name: what kind of workflow it is.
+            thread_id: the session; without one it is a session of its own.
+            user: who wants it; made if there is no such user.
+            organization: on whose account; made if there is none.
+            user_input: what the user said; by default it is looked for in ``input``.
+            input: all that it is started with.
+            settings: what the user has chosen.
+            metadata: anything.
+            tags: words to find it by.
+        """
+        request = Request(
+            name=name,
+            user=user,
+            organization=organization,
+            user_input=user_input,
+            input=input,
+            settings=settings,
+            metadata=metadata,
+            tags=tags,
+        )
+        return RecordedWorkflow(self._journal, thread_id, request, self._session_ttl)
+
+    def complete_workflow(
+        self, result: Any = None, *, workflow: RecordedWorkflow | None = None
+    ) -> None:
+        """The workflow has reached its end."""
+        self._workflow(workflow).end("completed", result=result)
+
+    def fail(self, error: BaseException, *, workflow: RecordedWorkflow | None = None) -> None:
+        """The workflow has failed."""
+        self._workflow(workflow).end("failed", error=error)
+
+    def cancel(self, *, workflow: RecordedWorkflow | None = None) -> None:
+        """Nobody wants the workflow any more."""
+        self._workflow(workflow).end("cancelled")
+
+    # --- what happens in them ---
+
+    def node(
+        self, name: str, *, input: Any = None, workflow: RecordedWorkflow | None = None
+    ) -> RecordedNode:
+        """A step, as a ``with`` or ``async with`` block; one within another is below it."""
+        return RecordedNode(self._journal, self._place(workflow), name, input)
+
+    def record_generation(
+        self,
+        model: str | None,
+        *,
+        prompt: calls.Prompt = None,
+        output: Any = None,
+        provider: str | None = None,
+        prompt_tokens: int | None = None,
+        completion_tokens: int | None = None,
+        usage: UsageMetadata | None = None,
+        cost_usd: Decimal | float | None = None,
+        params: Mapping[str, Any] | None = None,
+        finish_reason: str | None = None,
+        prompt_name: str | None = None,
+        prompt_version: str | None = None,
+        started_at: datetime | None = None,
+        latency_ms: float | None = None,
+        error: BaseException | None = None,
+        workflow: RecordedWorkflow | None = None,
+    ) -> UUID:
+        """A model was called; returns the id of the generation.
+
+        Args:
+            model: its name.
+            prompt: a text, or messages in any form that LangChain takes.
+            output: a text, a message, or whatever the answer was parsed to.
+            provider: who serves it.
+            prompt_tokens: how many it read, cached ones included.
+            completion_tokens: how many it wrote.
+            usage: all counts in LangChain's form, instead of these two.
+            cost_usd: by default it follows from the counts and the known prices.
+            params: what it was called with; secrets are left out.
+            finish_reason: why it stopped.
+            prompt_name: which prompt of yours it is.
+            prompt_version: which version of it.
+            started_at: by default ``latency_ms`` ago.
+            latency_ms: how long it took.
+            error: why it failed.
+            workflow: that it is part of, if not the one under way here.
+        """
+        place = self._place(workflow)
+        counts = usage or calls.usage_of(prompt_tokens, completion_tokens)
+        started = calls.opened(model, prompt, provider, params, prompt_name, prompt_version)
+        result = calls.answered(output, model, counts, finish_reason)
+        fields = self._identity(place) | calls.span_of(started_at, latency_ms) | started.fields
+        fields |= calls.ended(output, result, error) | {"latency_ms": latency_ms}
+        if cost_usd is None:
+            fields |= calls.priced(self._costs, started, fields, result)
+        else:
+            fields |= {"cost_usd": _money(cost_usd), "price_source": "given"}
+        journal = self._journal
+        known = journal.runs.known(fields["thread_id"])
+        seal = journal.seal.close if journal.seal else None
+        fields["prompt"], contents = prompt_entry(started.messages, known, seal)
+        rows: Rows = [(table, _owner(fields) | content) for table, content in contents]
+        self._send([*rows, ("generations", fields)])
+        return UUID(str(fields["id"]))
+
+    def record_tool(
+        self,
+        name: str,
+        *,
+        input: Any = None,
+        output: Any = None,
+        tool_call_id: str | None = None,
+        tokens_used: int | None = None,
+        cost_usd: Decimal | float | None = None,
+        started_at: datetime | None = None,
+        execution_time_ms: float | None = None,
+        error: BaseException | None = None,
+        workflow: RecordedWorkflow | None = None,
+    ) -> UUID:
+        """A tool was called; returns the id of the execution.
+
+        Args:
+            name: the tool's.
+            input: what it was called with.
+            output: what it returned.
+            tool_call_id: the model's call that it answers.
+            tokens_used: by models that it called.
+            cost_usd: what it cost.
+            started_at: by default ``execution_time_ms`` ago.
+            execution_time_ms: how long it took.
+            error: why it failed.
+            workflow: that it is part of, if not the one under way here.
+        """
+        fields = self._identity(self._place(workflow))
+        fields |= calls.span_of(started_at, execution_time_ms) | {
+            "tool_name": clean_text(name),
+            "tool_call_id": tool_call_id,
+            "input_params": None if input is None else to_json(input),
+            "output_data": None if output is None else to_json(output),
+            "tokens_used": tokens_used,
+            "cost_usd": _money(cost_usd),
+            "execution_time_ms": execution_time_ms,
+            "success": error is None,
+            "status": "completed" if error is None else "failed",
+        }
+        if error is not None:
+            fields |= error_fields(error)
+        tool = {"id": uuid7(), "name": fields["tool_name"]}
+        self._send([("tools", tool), ("tool_executions", fields)])
+        return UUID(str(fields["id"]))
+
+    # --- where ---
+
+    def _workflow(self, workflow: RecordedWorkflow | None) -> RecordedWorkflow:
+        owner = self._place(workflow).workflow.owner
+        assert isinstance(owner, RecordedWorkflow)
+        return owner
+
+    def _place(self, workflow: RecordedWorkflow | None) -> Within:
+        here = place_in(self._journal)
+        if workflow is None:
+            if here is None:
+                raise ConfigurationError(
+                    "no workflow is recorded in this context: call start_workflow() before, or "
+                    "name one by workflow="
+                )
+            return here
+        if workflow.recorded.ended:
+            raise ConfigurationError(f"workflow {workflow.id} has ended already")
+        if here is not None and here.workflow is workflow.recorded:
+            return here
+        return Within(workflow.recorded, None)
+
+    def _identity(self, place: Within) -> Fields:
+        run = place.workflow.run
+        return {
+            "thread_id": run.thread_id,
+            "id": uuid7(),
+            "workflow_id": run.workflow_id,
+            "run_id": run.id,
+            "node_id": place.node["id"] if place.node else None,
+        }
+
+    def _send(self, rows: Rows) -> None:
+        _, fields = rows[-1]
+        self._journal.append(Unit(fields["thread_id"], rows))
+
+
+def _owner(fields: Fields) -> Fields:
+    return {"thread_id": fields["thread_id"], "workflow_id": fields["workflow_id"]}
+
+
+def _money(usd: Decimal | float | None) -> orjson.Fragment | None:
+    return None if usd is None else orjson.Fragment(f"{Decimal(str(usd)):f}")
