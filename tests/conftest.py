@@ -21,7 +21,15 @@ from tests.servers import PgBouncer, folder, poolers, running_pgbouncer
 
 POOLED = {
     f"tests.test_{name}"
-    for name in ("saver", "conformance", "concurrency", "encryption", "handler")
+    for name in (
+        "saver",
+        "conformance",
+        "concurrency",
+        "encryption",
+        "reading",
+        "retention",
+        "handler",
+    )
 }
 
 # What a test may fill; the rest goes with its session.
@@ -119,7 +127,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Tests of the saver and the handler run once more through each kind of pooler."""
-    if "migrated" in metafunc.fixturenames and metafunc.module.__name__ in POOLED:
+    unpooled = metafunc.definition.get_closest_marker("unpooled")
+    if "migrated" in metafunc.fixturenames and metafunc.module.__name__ in POOLED and not unpooled:
         ways = [pytest.param("direct", id=pytest.HIDDEN_PARAM), *poolers()]
         metafunc.parametrize("migrated", ways, indirect=True)
 

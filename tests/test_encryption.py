@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -17,6 +18,7 @@ from langgraph_persist import Persist
 from langgraph_persist.journal.privacy import CONTENT, CONTENT_TABLES
 from langgraph_persist.journal.unit import KEYS
 from tests.graphs import Chat, fake_model, weather
+from tests.servers import running_cluster
 
 SECRET = "s3cr3t-Oslo"
 
@@ -44,7 +46,7 @@ def dump(url: str) -> str:
     with psycopg.connect(url) as conn:
         tables = conn.execute(
             "SELECT format('%I.%I', schemaname, tablename) FROM pg_tables"
-            " WHERE schemaname IN ('public', 'langgraph_persist')"
+            " WHERE schemaname NOT IN ('pg_catalog', 'information_schema')"
         ).fetchall()
         rows = [
             row
@@ -58,6 +60,12 @@ def secrets_of(url: str) -> list[str]:
     text = dump(url).lower()
     forms = [SECRET.lower(), SECRET.encode().hex(), SECRET.encode("utf-16-le").hex()]
     return [form for form in forms if form in text]
+
+
+def files_that_tell(folder: Path) -> set[str]:
+    """The parts of a server's folder with files that the secret can be read in."""
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return {f.relative_to(folder).parts[1] for f in files if SECRET.encode() in f.read_bytes()}
 
 
 class Talk(Chat):
@@ -111,6 +119,24 @@ def test_without_encryption_the_grep_finds_it(migrated: str) -> None:
     with Persist(migrated) as persist:
         drive(persist)
     assert len(secrets_of(migrated)) == 2
+
+
+@pytest.mark.unpooled
+def test_no_file_of_the_server_tells_it() -> None:
+    """Tables, indexes, temporary files and the write-ahead log, which backups and standbys get."""
+    with running_cluster() as server:
+        with Persist(server.url, serde=EncryptedSerializer(Xor()), record_cipher=Xor()) as persist:
+            assert drive(persist).values["note"] == SECRET
+            persist.checkpointer.copy_thread("t", "u", record=True)
+            persist.retain(keep_last=1)
+        server.stop()
+        assert files_that_tell(server.home) == set()
+        server.start()
+        with Persist(server.url) as persist:
+            persist.checkpointer.delete_thread("t", record="delete")
+            drive(persist)
+        server.stop()
+        assert files_that_tell(server.home) >= {"base", "pg_wal"}
 
 
 def test_structure_timings_and_counts_are_kept(migrated: str) -> None:

@@ -5,9 +5,11 @@ The tests of the saver and the handler run through it too, see ``POOLED`` in con
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from datetime import timedelta
 from typing import Any
 
 import psycopg
@@ -194,18 +196,30 @@ def test_migrations_ask_for_a_direct_connection(pooler: PgBouncer, database: str
 
 
 def test_any_checkpoint_schema_works_behind_it(pooler: PgBouncer, database: str) -> None:
+    """For all there is to call: no table has a name that could be found without its schema."""
     places: dict[str, Any] = {"schema": 'my "record', "checkpoint_schema": "else where"}
-    direct = PersistSaver(database, **places)
-    direct.setup()
-    direct.close()
-    saver = PersistSaver(pooler.url(database), **places)
-    graph = chain_of(["a", "b"]).compile(checkpointer=saver)
-    for thread_id in ("t", "u", "v"):
-        graph.invoke({"count": 0}, thread(thread_id))
-    saver.prune(["t"])
-    saver.delete_thread("u")
-    assert len([*saver.list(thread("t"))]) == 1
-    assert saver.get_tuple(thread("u")) is None
-    history = saver.get_delta_channel_history(config=thread("v"), channels=["log"])
-    assert history["log"]["writes"]
-    saver.close()
+    Persist.migrate(database, **places)
+    with Persist(pooler.url(database), **places) as persist:
+        saver = persist.checkpointer
+        graph = persist.attach(chain_of(["a", "b"]).compile(checkpointer=saver))
+        for thread_id in ("t", "u", "v"):
+            graph.invoke({"count": 0}, persist.config(thread_id, run="one"))
+        asyncio.run(graph.ainvoke({"count": 0}, persist.config("w")))
+        saver.prune(["t"])
+        saver.delete_thread("u", record="delete")
+        saver.copy_thread("v", "x", record=True)
+        saver.delete_for_runs(["no such run"])
+        assert {t.thread_id: t.checkpoints for t in persist.threads()} == {
+            "t": 1,
+            "v": 4,
+            "w": 4,
+            "x": 4,
+        }
+        assert len([*saver.list(None, filter={"run": "one"})]) == 9
+        history = saver.get_delta_channel_history(config=thread("v"), channels=["log"])
+        assert history["log"]["writes"]
+        assert persist.retain(keep_last=2, record_older_than=timedelta(1)).rows["checkpoints"] == 6
+        assert persist.history.last().state_after("b")["log"] == ["a", "b"]
+        assert graph.invoke({"count": 0}, persist.config("x"))["log"] == ["a", "b"] * 2
+    with Persist(database, **places) as persist:
+        persist.index_metadata()

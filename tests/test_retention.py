@@ -13,7 +13,7 @@ from typing import Annotated, Any, TypeAlias, TypedDict
 
 import psycopg
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from langchain_core.utils.uuid import uuid7
 from langgraph.channels.delta import DeltaChannel
@@ -154,7 +154,9 @@ def nested_graph(saver: Any, inner: Any = None) -> Any:
 
 @pytest.mark.parametrize("inner", [None, True])
 @pytest.mark.plain_postgres
-def test_keep_latest_does_as_stock_does(migrated: str, saver: PersistSaver, inner: Any) -> None:
+def test_keep_latest_does_as_stock_does(
+    migrated: str, direct: str, saver: PersistSaver, inner: Any
+) -> None:
     graph = nested_graph(saver, inner)
     for _ in range(3):
         graph.invoke({"said": ["hello"]}, config())
@@ -162,7 +164,7 @@ def test_keep_latest_does_as_stock_does(migrated: str, saver: PersistSaver, inne
     graph.update_state(next(graph.get_state_history(config())).parent_config, {"said": ["fork"]})
     chain_of(["a", "b"]).compile(checkpointer=saver).invoke({"count": 0}, config("other"))
     saver.copy_thread("t", "u")
-    with PostgresSaver.from_conn_string(migrated) as stock:
+    with PostgresSaver.from_conn_string(direct) as stock:
         stock.prune(["u"])
     saver.prune(["t"])
     ours, stocks = rows_of(migrated, "t"), rows_of(migrated, "u")
@@ -173,13 +175,15 @@ def test_keep_latest_does_as_stock_does(migrated: str, saver: PersistSaver, inne
 
 
 @pytest.mark.plain_postgres
-def test_keep_latest_keeps_what_delta_channels_need(migrated: str, saver: PersistSaver) -> None:
+def test_keep_latest_keeps_what_delta_channels_need(
+    migrated: str, direct: str, saver: PersistSaver
+) -> None:
     graph = delta_graph(saver)
     for _ in range(20):
         graph.invoke({"log": ["in"]}, config())
     before = graph.get_state(config())
     with (
-        PostgresSaver.from_conn_string(migrated) as stock,
+        PostgresSaver.from_conn_string(direct) as stock,
         pytest.raises(NotImplementedError, match="DeltaChannel"),
     ):
         stock.prune(["t"])
@@ -193,7 +197,7 @@ def test_keep_latest_keeps_what_delta_channels_need(migrated: str, saver: Persis
     assert len(before.values["files"]) == 3
     assert len(rows_of(migrated, "t")["checkpoints"]) < 20
     assert graph.invoke({"log": ["in"]}, config())["count"] == 21
-    with PostgresSaver.from_conn_string(migrated) as stock:
+    with PostgresSaver.from_conn_string(direct) as stock:
         log = delta_graph(stock).get_state(config()).values["log"]
     assert log == [*before.values["log"], "in", "n21", "rest"]
 
@@ -299,7 +303,8 @@ def needed(history: list[Made], keep: int) -> set[int]:
     for number in newest:
         parent = history[number]["parent"]
         if history[number]["v"] < 4 and parent is not None:
-            found |= {parent} if "__pregel_tasks" in history[parent]["written"] else set()
+            sent = "__pregel_tasks" in history[parent]["written"]
+            found |= {parent} if counted or sent else set()
         for name in counted:
             at = None if stored(number, name) else parent
             while at is not None:
@@ -349,15 +354,23 @@ def left_over(url: str, thread_id: str) -> list[tuple[Any, ...]]:
         ).fetchall()
 
 
+SENT_LONG_AGO: list[Made] = [
+    {"parent": None, "stored": {}, "written": ["a", "__pregel_tasks"], "v": 3},
+    {"parent": 0, "stored": {}, "written": [], "v": 3},
+    {"parent": 1, "stored": {}, "written": [], "v": 3},
+]
+
+
 @given(history=histories(), keep=st.integers(0, 5))
+@example(history=SENT_LONG_AGO, keep=1)
 @settings(
     suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=25
 )
 def test_what_is_kept_reads_as_before_and_nothing_else_is_kept(
-    migrated: str, saver: PersistSaver, retain: Retain, history: list[Made], keep: int
+    migrated: str, direct: str, saver: PersistSaver, retain: Retain, history: list[Made], keep: int
 ) -> None:
     thread = config(name := str(uuid7()))
-    with PostgresSaver.from_conn_string(migrated) as stock:
+    with PostgresSaver.from_conn_string(direct) as stock:
         ids = store(stock, thread, history)
     kept = ids[len(ids) - keep :] if keep else []
     before = {id: reading(saver, thread, id) for id in kept}
@@ -541,7 +554,7 @@ def test_graphs_run_on_meanwhile(migrated: str, retain: Retain) -> None:
 
 
 @pytest.mark.plain_postgres
-def test_stock_runs_on_meanwhile(migrated: str, retain: Retain) -> None:
+def test_stock_runs_on_meanwhile(migrated: str, direct: str, retain: Retain) -> None:
     done = threading.Event()
 
     def keep_retaining() -> None:
@@ -551,7 +564,7 @@ def test_stock_runs_on_meanwhile(migrated: str, retain: Retain) -> None:
     thread = threading.Thread(target=keep_retaining)
     thread.start()
     try:
-        with PostgresSaver.from_conn_string(migrated) as stock:
+        with PostgresSaver.from_conn_string(direct) as stock:
             graph = delta_graph(stock)
             for count in range(1, 13):
                 assert graph.invoke({"log": ["in"]}, config())["count"] == count

@@ -66,14 +66,14 @@ def plan(store: Store, thread_id: str, ns: str, rule: Rule) -> Plan:
     channels = {row["channel"] for row in store.rows("delta_channels", **where)}
     where["channels"] = [*channels]
     frontier = store.rows("frontier", **where, gone=outdated)
-    sends = {row["parent_checkpoint_id"] for row in frontier if row["reads_sends"]}
-    walk = Walk(frozenset(outdated), sends)
+    parents = {row["parent_checkpoint_id"] for row in frontier if row["needs_parent"]}
+    walk = Walk(frozenset(outdated), parents)
     for row in frontier:
         lacking = channels - set(row["stored"])
         walk.start(row["checkpoint_id"], row["parent_checkpoint_id"], lacking)
     _follow(walk, store, where)
     gone = tuple(id for id in outdated if id not in walk.needed)
-    return Plan(ns, gone, tuple(walk.links()), frozenset(outdated) - sends)
+    return Plan(ns, gone, tuple(walk.links()), frozenset(outdated) - parents)
 
 
 def _follow(walk: Walk, store: Store, where: dict[str, object]) -> None:

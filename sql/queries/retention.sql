@@ -131,15 +131,17 @@ WHERE c.thread_id = %(thread_id)s AND c.checkpoint_ns = %(checkpoint_ns)s
 
 -- frontier --
 -- Checkpoints that stay while their parent goes, with the channels that have a value at them.
--- Those from before version 4 read their pending sends from the parent.
+-- Those from before version 4 read pending sends from the parent, so none may take its place.
 SELECT
     c.checkpoint_id,
     c.parent_checkpoint_id,
-    (c.checkpoint ->> 'v')::integer < 4 AND EXISTS (
-        SELECT FROM {{checkpoint_schema}}.checkpoint_writes AS w
-        WHERE w.thread_id = %(thread_id)s AND w.checkpoint_ns = c.checkpoint_ns
-            AND w.checkpoint_id = c.parent_checkpoint_id AND w.channel = '__pregel_tasks'
-    ) AS reads_sends,
+    (c.checkpoint ->> 'v')::integer < 4 AND (
+        cardinality(%(channels)s::text[]) > 0 OR EXISTS (
+            SELECT FROM {{checkpoint_schema}}.checkpoint_writes AS w
+            WHERE w.thread_id = %(thread_id)s AND w.checkpoint_ns = c.checkpoint_ns
+                AND w.checkpoint_id = c.parent_checkpoint_id AND w.channel = '__pregel_tasks'
+        )
+    ) AS needs_parent,
     ARRAY(
         SELECT d.channel FROM unnest(%(channels)s::text[]) AS d (channel)
         WHERE coalesce(c.checkpoint -> 'channel_values' -> d.channel, 'null') <> 'null'
