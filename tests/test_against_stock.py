@@ -7,22 +7,30 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import tracemalloc
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
+from datetime import timedelta
 from typing import Any, TypeAlias
 
 import psycopg
 import pytest
-from langgraph.checkpoint.base import BaseCheckpointSaver, empty_checkpoint
+from langgraph.checkpoint.base import empty_checkpoint
 from langgraph.checkpoint.postgres import PostgresSaver
 from langgraph.checkpoint.serde.encrypted import EncryptedSerializer
 from psycopg.rows import dict_row
 from psycopg_pool import ConnectionPool
 
-from langgraph_persist import PersistSaver
+from langgraph_persist import Persist, PersistSaver
 from tests.conftest import drop_database, make_database
 from tests.graphs import chain_of
+from tests.load import PATIENCE
+from tests.servers import poolers, running_pgbouncer, wait_for
 from tests.test_encryption import SECRET, Xor, secrets_of
+from tests.test_reading import fill, live_memory
+from tests.test_retention import delta_graph
+from tests.test_saver import plain
 
 Saver: TypeAlias = PostgresSaver
 Opener: TypeAlias = Callable[..., Saver]
@@ -38,16 +46,16 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def open_saver(kind: str, migrated: str) -> Iterator[Opener]:
-    """Opens a saver of the kind, on a pool, with the options given."""
+    """Opens a saver of the kind, on a pool, with the URL and options given."""
     with ExitStack() as stack:
 
-        def open_one(**options: Any) -> Saver:
+        def open_one(url: str = migrated, **options: Any) -> Saver:
             if kind == "ours":
-                saver = PersistSaver(migrated, **options)
+                saver = PersistSaver(url, **options)
                 stack.callback(saver.close)
                 return saver
             kwargs = {"autocommit": True, "prepare_threshold": 0, "row_factory": dict_row}
-            pool: Any = ConnectionPool(migrated, min_size=1, max_size=4, kwargs=kwargs, open=True)
+            pool: Any = ConnectionPool(url, min_size=1, max_size=4, kwargs=kwargs, open=True)
             stack.enter_context(pool)
             return PostgresSaver(pool, **options)
 
@@ -101,12 +109,14 @@ def test_deletes_for_runs(kind: str, open_saver: Opener) -> None:
 
 @pytest.mark.parametrize(
     "value",
-    ["nul \x00", "lone \ud800", float("inf"), float("-inf")],
-    ids=["NUL", "surrogate", "inf", "-inf"],
+    ["nul \x00", "lone \ud800", float("inf"), float("-inf"), float("nan"), 1e300],
+    ids=["NUL", "surrogate", "inf", "-inf", "NaN", "large float"],
 )
 def test_keeps_any_primitive(kind: str, open_saver: Opener, value: Any) -> None:
-    with expected(kind, psycopg.Error, TypeError, UnicodeError, ValueError):
-        assert put(open_saver(), value) == value
+    with expected(kind, psycopg.Error, TypeError, UnicodeError, ValueError, AssertionError):
+        found = put(open_saver(), value)
+        assert plain(found) == plain(value)
+        assert type(found) is type(value)
 
 
 @pytest.mark.parametrize("value", ["nul \x00", "\ud800", float("inf"), [1e300, {"\x00": 10**30}]])
@@ -176,10 +186,14 @@ def test_outlives_killed_connections(kind: str, open_saver: Opener, migrated: st
             assert put(saver, "y") == "y"
 
 
-def test_lives_in_a_schema_of_choice(kind: str, open_saver: Opener) -> None:
+def test_lives_in_a_schema_of_choice(kind: str, open_saver: Opener, database: str) -> None:
     with expected(kind, TypeError):
-        saver = open_saver(checkpoint_schema="langgraph_persist_checkpoints")
-        assert isinstance(saver, BaseCheckpointSaver)
+        open_saver(database, checkpoint_schema="my checkpoints").setup()
+        saver = open_saver(database, checkpoint_schema="my checkpoints")
+        assert put(saver, "x") == "x"
+        with psycopg.connect(database) as conn:
+            found = conn.execute('SELECT thread_id FROM "my checkpoints".checkpoints').fetchall()
+            assert found == [("t",)]
 
 
 def test_serves_async_with_the_same_object(kind: str, open_saver: Opener) -> None:
@@ -196,6 +210,102 @@ def test_names_what_cannot_be_serialised(kind: str, open_saver: Opener) -> None:
             told = str(error)
         assert "'c'" in told
         assert "'t'" in told
+
+
+def test_prunes_delta_threads(kind: str, open_saver: Opener) -> None:
+    saver = open_saver()
+    graph = delta_graph(saver)
+    for _ in range(6):
+        graph.invoke({"log": ["in"]}, config())
+    before = graph.get_state(config()).values
+    with expected(kind, NotImplementedError):
+        saver.prune(["t"])
+        assert graph.get_state(config()).values == before
+        assert len([*saver.list(config())]) < 10
+
+
+def test_keeps_as_many_checkpoints_as_asked(kind: str, open_saver: Opener, migrated: str) -> None:
+    saver = open_saver()
+    for number in range(5):
+        put(saver, [number])
+    with Persist(migrated) as persist, expected(kind, AttributeError):
+        owner: Any = persist if kind == "ours" else saver
+        owner.retain(keep_last=2, older_than=timedelta(0), grace=timedelta(0))
+        assert [t.checkpoint["channel_values"]["c"] for t in saver.list(config())] == [[4], [3]]
+
+
+def test_tells_which_threads_there_are(kind: str, open_saver: Opener, migrated: str) -> None:
+    saver = open_saver()
+    for thread_id in ("t", "u"):
+        put(saver, "x", thread_id)
+    with Persist(migrated) as persist, expected(kind, AttributeError):
+        owner: Any = persist if kind == "ours" else saver
+        assert [thread.thread_id for thread in owner.threads()] == ["u", "t"]
+
+
+def test_lists_a_few_at_a_time(kind: str, open_saver: Opener, migrated: str) -> None:
+    fill(migrated, "t", 2_000)
+    saver = open_saver()
+    put(saver, "x", "small")
+    tracemalloc.start()
+    try:
+        used = [memory_after_the_first(saver.list(config(name))) for name in ("small", "t")]
+    finally:
+        tracemalloc.stop()
+    with expected(kind, AssertionError):
+        assert used[1] - used[0] < 1_000_000
+
+
+def memory_after_the_first(items: Any) -> int:
+    with closing(items):  # stock holds its lock until the last one is taken
+        next(items)
+        return live_memory()
+
+
+def test_stores_a_long_text_once(kind: str, open_saver: Opener, migrated: str) -> None:
+    graph = chain_of(["a", "b", "c"]).compile(checkpointer=open_saver())
+    graph.invoke({"note": "".join(map(str, range(20_000)))}, config())
+    with psycopg.connect(migrated) as conn:
+        sql = "SELECT length(string_agg(checkpoint::text, '')) FROM checkpoints"
+        (size,) = conn.execute(sql.encode()).fetchone() or (0,)
+    with expected(kind, AssertionError):
+        assert size < 20_000
+
+
+def test_reads_while_a_write_waits(kind: str, open_saver: Opener, migrated: str) -> None:
+    saver = open_saver()
+    put(saver, "x")
+    waiting = (
+        "SELECT FROM pg_stat_activity WHERE datname = current_database()"
+        " AND wait_event_type = 'Lock' AND query LIKE '%checkpoints%'"
+    )
+    with (
+        ThreadPoolExecutor(2) as executor,
+        psycopg.connect(migrated) as blocker,
+        psycopg.connect(migrated, autocommit=True) as conn,
+    ):
+        blocker.execute("LOCK TABLE checkpoints IN EXCLUSIVE MODE")
+        write = executor.submit(put, saver, "y", "u")
+        wait_for("the write", lambda: conn.execute(waiting).fetchone() is not None)
+        read = executor.submit(saver.get_tuple, config())
+        with expected(kind, TimeoutError):
+            assert read.result(2 if kind == "stock" else PATIENCE) is not None
+        assert not write.done()
+        blocker.rollback()
+        assert write.result(PATIENCE) == "y"
+
+
+def test_works_behind_a_pooler(kind: str, server_url: str, migrated: str) -> None:
+    """In transaction mode, where the pooler does not keep prepared statements apart."""
+    saver = PersistSaver if kind == "ours" else PostgresSaver
+    with (
+        running_pgbouncer(server_url, **poolers()["pgbouncer"]) as pooler,
+        ExitStack() as stack,
+        expected(kind, psycopg.errors.DuplicatePreparedStatement, psycopg.DataError),
+    ):
+        for thread_id in ("t", "u"):
+            opened = stack.enter_context(saver.from_conn_string(pooler.url(migrated)))
+            assert put(opened, [1], thread_id) == [1]
 
 
 @pytest.mark.citus
