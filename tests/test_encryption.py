@@ -185,7 +185,11 @@ def test_every_column_of_text_or_json_is_known_to_be_content_or_not(migrated: st
         *("price_source", "finish_reason", "prompt_name", "prompt_version", "tool_name"),
         *("tool_call_id", "username", "email", "password_hash", "api_key_hash", "preferences"),
         *("language", "current_context", "retry_of", "settings", "projection"),
-        *("event_type", "user_decision", "interrupt_id"),
+        *("event_type", "user_decision", "interrupt_id", "requested_model"),
+        *("checkpoint_thread_id",),
+        # Of a tool, what nobody but its users fill in.
+        *("display_name", "type", "layer", "output_schema", "executor_class", "tags"),
+        *("version", "dependencies"),
     }
     with psycopg.connect(migrated) as conn:
         columns = conn.execute(

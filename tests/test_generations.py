@@ -29,6 +29,7 @@ from pydantic import BaseModel
 from langgraph_persist import Persist
 from tests.graphs import MODES, Chat, Steps, run
 from tests.models import Scripted, Streaming, said
+from tests.test_encryption import Xor
 
 
 def calling(chain: Any, **kwargs: Any) -> StateGraph[Any, Any, Any, Any]:
@@ -372,6 +373,17 @@ def test_an_agents_retries_and_fallbacks(persist: Persist, rows: Any, mode: str)
         ("a", "failed", 2, 0),
         ("b", "completed", 3, 1),
     ]
+
+
+def test_retries_are_linked_where_nothing_is_readable(migrated: str, rows: Any) -> None:
+    model = Scripted(answers=[DOWN, said(WHERE)], model="a")
+    chain = model.with_retry(wait_exponential_jitter=False) | JsonOutputParser()
+    with Persist(migrated, record_cipher=Xor()) as persist:
+        everywhere(persist, chain, "invoke", "graph")
+        again = persist.history.last().generations[1]
+        assert again.parsed_output == {"city": "Oslo"}
+    assert attempts(rows) == [("a", "failed", 1, None), ("a", "completed", 2, 0)]
+    assert "Oslo" not in str(rows("SELECT * FROM generations"))
 
 
 def test_other_calls_after_a_failure_replace_nothing(persist: Persist, rows: Any) -> None:

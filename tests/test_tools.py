@@ -27,6 +27,7 @@ from langgraph_persist import Persist
 from langgraph_persist.extract import bound_tools, refused_calls
 from tests.graphs import MODES, Chat, run, weather
 from tests.models import Scripted, said
+from tests.test_encryption import Xor
 
 
 def wanted(name: str, args: dict[str, Any] | None = None, call_id: str = "call-1") -> AIMessage:
@@ -232,6 +233,17 @@ def test_a_changed_tool_replaces_the_old_and_keeps_what_users_added(
     assert (second["description"], second["layer"], second["version"]) == ("new", "web", "7")
     assert second["parameters_schema"]["properties"] == {"query": {"type": "string"}}
     assert {r["tool_id"] for r in rows("SELECT tool_id FROM tool_executions")} == {first["id"]}
+
+
+def test_what_tools_are_is_as_hidden_as_what_they_do(migrated: str, rows: Any) -> None:
+    graph = tool_graph([weather], wanted("weather", {"city": "Oslo"})).compile()
+    with Persist(migrated, record_cipher=Xor()) as persist:
+        persist.attach(graph).invoke(GO, persist.config("t"))
+    (found,) = rows("SELECT * FROM tools")
+    assert found["name"] == "weather"
+    assert found["parameters_schema"].keys() == {"cipher", "data"}
+    assert "weather of" not in str(found)
+    assert rows("SELECT 1 FROM tool_executions WHERE tool_id IS NULL") == []
 
 
 def test_an_unchanged_tool_is_sent_once(persist: Persist) -> None:

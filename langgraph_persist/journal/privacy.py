@@ -13,6 +13,7 @@ from langgraph_persist.journal.unit import Rows
 _ERROR = {"error_message", "error_traceback"}
 
 CONTENT: dict[str, frozenset[str]] = {
+    "tools": frozenset({"description", "parameters_schema"}),
     "sessions": frozenset({"initial_input"}),
     "workflows": frozenset({"user_input", "input", "settings", "result", *_ERROR}),
     "workflow_promotions": frozenset({"user_input", "settings", "result"}),
