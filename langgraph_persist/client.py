@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -12,14 +13,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+import psycopg
 from langchain_core.runnables import Runnable, RunnableConfig
 from langgraph.checkpoint.serde.base import CipherProtocol, SerializerProtocol
 
 from langgraph_persist.database.connection import RETRY_FOR, Database, Target
 from langgraph_persist.database.queries import Schemas
-from langgraph_persist.errors import ConfigurationError, JournalClosed
+from langgraph_persist.errors import ConfigurationError, JournalClosed, PersistError
 from langgraph_persist.handler import PersistCallbackHandler
-from langgraph_persist.journal import Journal, Seal, release, share
+from langgraph_persist.journal import LOST_AFTER, Journal, Reaped, Seal, release, share
+from langgraph_persist.journal.heartbeat import INTERVAL
 from langgraph_persist.migrate import check, find_checkpoint_schema
 from langgraph_persist.projections import (
     OnError,
@@ -39,6 +42,8 @@ if TYPE_CHECKING:
     from langgraph_persist.database.embedded import EmbeddedServer
     from langgraph_persist.history import History, Thread
     from langgraph_persist.projections.tables import Target as ProjectionTarget
+
+logger = logging.getLogger(__name__)
 
 URL_VARIABLE = "LANGGRAPH_PERSIST_URL"
 DIRECTORY = ".langgraph_persist"
@@ -70,6 +75,9 @@ class Persist:
             :meth:`retain` can then delete its checkpoints.
         prices: US dollars for a million tokens by model, ``{"my-model": {"input": "0.5",
             "output": 2}}``, before those of genai-prices; see ``langgraph_persist.usage.Price``.
+        hitl_timeout: how long a request to a human waits before :meth:`reap` ends it, unless its
+            payload says otherwise (``timeout_seconds`` or ``timeout_at``). The graph can still be
+            resumed then.
         promote: which state channels fill columns of ``workflows``: ``settings`` (a list of
             channels), ``result`` (a channel, or a list) and ``user_input`` (a channel).
 
@@ -89,6 +97,7 @@ class Persist:
         directory: str | Path = DIRECTORY,
         retry_for: float = RETRY_FOR,
         session_ttl: timedelta | None = None,
+        hitl_timeout: timedelta | None = None,
         prices: Mapping[str, Price] | None = None,
         promote: Promote | None = None,
     ) -> None:
@@ -101,6 +110,7 @@ class Persist:
         self._directory = Path(directory).expanduser().absolute()
         self._seal = None if record_cipher is None else Seal(record_cipher)
         self._session_ttl, self._prices = session_ttl, prices
+        self._hitl_timeout = hitl_timeout
         promotion = None if promote is None else Promotion(promote)
         self._projections = Projections(promotion, self._reflect)
         self._lock = threading.Lock()
@@ -134,12 +144,19 @@ class Persist:
             journal.seal = self._seal
         journal.database.retry_for = self._retry_for
         self._handler = PersistCallbackHandler(
-            journal=journal, session_ttl=self._session_ttl, prices=self._prices
+            journal=journal,
+            session_ttl=self._session_ttl,
+            hitl_timeout=self._hitl_timeout,
+            prices=self._prices,
         )
         self._saver = PersistSaver(
             target, serde=self._serde, journal=journal, projector=self._projections
         )
         self._journal = journal
+        try:
+            journal.reaper.reap()
+        except (psycopg.Error, PersistError) as error:
+            logger.warning("could not look for lost runs: %s", error)
 
     def _start_server(self) -> str:
         from langgraph_persist.database.embedded import start_embedded
@@ -415,6 +432,25 @@ class Persist:
 
         journal = self._opened()
         distribute(journal.database.conninfo, journal.schemas)
+
+    def reap(self, lost_after: timedelta = timedelta(seconds=LOST_AFTER)) -> Reaped:
+        """Close the runs of lost processes, and the requests to humans that waited too long.
+
+        A run is lost when its process was on this machine and has ended, or has not been heard of
+        for ``lost_after``, wherever it was. It is closed as failed (``ProcessLost``), with all that
+        it left open, and its thread can be resumed. A process that was only slow takes its runs up
+        again. Opening does the same, and so does a run for its own thread; call this now and then
+        where processes live long.
+
+        Raises:
+            ConfigurationError: ``lost_after`` is too short for heartbeats every 10 seconds.
+        """
+        if lost_after < timedelta(seconds=2 * INTERVAL):
+            raise ConfigurationError(
+                f"runs are heard of every {INTERVAL:.0f} seconds: lost_after must be at least twice"
+                " that"
+            )
+        return self._opened().reaper.reap(lost_after.total_seconds())
 
     def index_metadata(self) -> None:
         """Build an index for filters on checkpoint metadata, as in ``list(filter=…)``.

@@ -91,6 +91,7 @@ class Recording:
                 root.workflow["replay_of"] = loaded.workflow_id if loaded else None
             elif root.is_graph and self.journal.runs.unfinished(run.thread_id):
                 rows = [("superseded", {"thread_id": run.thread_id, "id": run.id})]
+            self.journal.heartbeat.open(run.id, run.thread_id)
             self.send(root, self._opening_rows(root) + rows)
 
     def _continue(self, root: Root) -> None:
@@ -166,7 +167,6 @@ class Recording:
             "user": root.user,
             "started_at": root.clock.at,
             "instance_id": instance_id(),
-            "heartbeat_at": root.clock.at,
         }
 
     def identity(self, span: Span) -> Fields:
@@ -233,6 +233,7 @@ class Recording:
         if current_run.get() is run:
             current_run.set(root.outer)
         self.journal.runs.close(run)
+        self.journal.heartbeat.close(run.id)
         if root.is_graph and status != "completed" and not run.is_saved and root.within is None:
             self._remember(root, status)
         try:

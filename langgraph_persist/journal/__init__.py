@@ -1,10 +1,12 @@
 """The ordered queue of a database, shared by every saver and handler of a process that uses it."""
 
-from langgraph_persist.journal.clock import Clock, instance_id
+from langgraph_persist.journal.clock import Clock
 from langgraph_persist.journal.derive import Change, Derived, Projector, State
+from langgraph_persist.journal.instance import instance_id
 from langgraph_persist.journal.journal import Journal
 from langgraph_persist.journal.loops import Loop
 from langgraph_persist.journal.privacy import Seal
+from langgraph_persist.journal.reaper import LOST_AFTER, ExpiredRequest, LostRun, Reaped
 from langgraph_persist.journal.runs import (
     Graph,
     Known,
@@ -25,9 +27,11 @@ from langgraph_persist.journal.share import release, share
 from langgraph_persist.journal.unit import Fields, Late, Projected, Rows, Statement, Unit
 
 __all__ = [
+    "LOST_AFTER",
     "Change",
     "Clock",
     "Derived",
+    "ExpiredRequest",
     "Fields",
     "Graph",
     "Journal",
@@ -36,10 +40,12 @@ __all__ = [
     "Listed",
     "Loaded",
     "Loop",
+    "LostRun",
     "OpenNode",
     "Progress",
     "Projected",
     "Projector",
+    "Reaped",
     "Recorded",
     "Rows",
     "Run",

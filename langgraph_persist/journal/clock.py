@@ -1,18 +1,9 @@
-"""When things happen, and in which process."""
+"""When things happen."""
 
 from __future__ import annotations
 
-import os
-import socket
 import time
 from datetime import UTC, datetime, timedelta
-
-_HOST = socket.gethostname()
-
-
-def instance_id() -> str:
-    """This process, among all that write to a database."""
-    return f"{_HOST}:{os.getpid()}"
 
 
 class Clock:

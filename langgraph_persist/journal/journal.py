@@ -29,7 +29,9 @@ from psycopg import Connection
 from langgraph_persist.database.connection import Backoff, Database, is_connection_lost
 from langgraph_persist.database.queries import Schemas
 from langgraph_persist.errors import DatabaseUnavailable, DurabilityError, JournalClosed
+from langgraph_persist.journal.heartbeat import Heartbeat
 from langgraph_persist.journal.privacy import Seal, without_content
+from langgraph_persist.journal.reaper import Reaper
 from langgraph_persist.journal.runs import Runs
 from langgraph_persist.journal.unit import Group, Receipt, Rows, Unit
 from langgraph_persist.journal.write import Attempt, Sql, statements, write_group
@@ -69,6 +71,8 @@ class Journal:
         self._schemas: Schemas | None = None
         self._statements: Sql | None = None
         self.runs = Runs()
+        self.heartbeat = Heartbeat()
+        self.reaper = Reaper(self)
         self.content = True
         """False where a saver encrypts: then the record holds nothing that was said."""
         self.seal: Seal | None = None
@@ -191,12 +195,13 @@ class Journal:
         return self._writer == threading.get_ident()
 
     def sweep(self) -> None:
-        """Let the handlers queue the ends of what was abandoned."""
+        """Queue the ends of what was abandoned, or whose process was."""
         for found in list(self.sweepers):
             if (sweeper := found()) is not None:
                 sweeper()
             else:
                 self.sweepers.remove(found)
+        self.reaper.check()
 
     def drain(self) -> None:
         """Wait until all that is queued was tried; whose it is will be told of a failure."""
@@ -296,30 +301,46 @@ class Journal:
         with self._lock:
             while (patience := self._patience()) > 0:
                 self._idle = not self._queue
-                self._wake.wait(None if self._idle else patience)
+                self._wake.wait(None if patience == math.inf else patience)
                 self._idle = False
-            return bool(self._queue)
+            return bool(self._queue) or not self.closed
 
     def _patience(self) -> float:
         """Seconds that the writer may still linger."""
         if self.closed or (self._queue and (self._urgent or self.full)):
             return 0
         if not self._queue:
-            return math.inf
+            return self.heartbeat.patience
         return self._queue[0].queued + self._linger - time.monotonic()
 
     def _write_next(self) -> None:
         """Write the next group, if anything is queued; whoever calls this holds ``_writing``."""
         self._writer = threading.get_ident()
-        units = self._take()
+        units: list[Unit] = []
         try:
+            if due := self.heartbeat.patience <= 0:
+                self.sweep()
+            units = self._take()
             if units:
                 self._write(units)
+            elif due:
+                self._beat()
         except BaseException:
             self._put_back(units)
             raise
         finally:
             self._writer = None
+
+    def _beat(self) -> None:
+        """Write the heartbeats where nothing else is to be written; a lost one is made up for."""
+        try:
+            if self.heartbeat.rows():
+                self._commit(Group([]), Attempt())
+        except Exception as error:
+            logger.debug("no heartbeat: %s", error)
+            if _is_hopeless(error):
+                self._disconnect()
+        self.heartbeat.beaten()
 
     def _take(self) -> list[Unit]:
         with self._lock:
@@ -416,7 +437,11 @@ class Journal:
         with nullcontext(self._own_connection()) if own else self.database.connection() as conn:
             if self._statements is None:
                 self._statements = statements(conn, schemas)
+            if due := self.heartbeat.patience <= 0:
+                group.add_rows(self.heartbeat.rows())
             write_group(conn, group, self._statements, attempt, self._protect)
+        if due:
+            self.heartbeat.beaten()
 
     def _own_connection(self) -> Connection[Any]:
         if self._connection is None or self._connection.closed:
@@ -441,6 +466,7 @@ class Journal:
         _inherited.append(self._connection)
         self._connection = None
         self.runs.clear()
+        self.heartbeat.clear()
         self._reset()
         self.database.after_fork()
 

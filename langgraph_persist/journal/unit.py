@@ -51,6 +51,8 @@ KEYS: dict[str, tuple[str, ...]] = {
     "workflows": ("thread_id", "id"),
     "workflow_promotions": ("thread_id", "id"),
     "workflow_runs": ("thread_id", "id"),
+    "lost_runs": ("thread_id", "id"),
+    "heartbeats": ("thread_id", "id"),
     "superseded": ("thread_id", "id"),
     "hitl_answers": ("thread_id", "run_id", "interrupt_id"),
     "hitl_refusals": ("thread_id", "task_id"),

@@ -66,7 +66,7 @@ def statements(conn: Connection[Any], schemas: Schemas) -> Sql:
     own = queries("citus", schemas)
     with conn.transaction(), conn.cursor(row_factory=tuple_row) as cur:
         found = cur.execute(own["is_citus"].encode()).fetchone()
-    areas = ("checkpoints", "record", "interventions", "plans")
+    areas = ("checkpoints", "record", "runs", "interventions", "plans")
     shared = {name: text for area in areas for name, text in queries(area, schemas).items()}
     is_citus = found == (True,)
     return Sql({**shared, **own} if is_citus else shared, combines=not is_citus)

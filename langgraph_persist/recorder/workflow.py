@@ -74,6 +74,7 @@ class RecordedWorkflow:
         run = Run(id, clean_text(thread_id) if thread_id else str(id), id)
         self.recorded = Recorded(run, journal, self)
         self._outer = current_place.get()
+        journal.heartbeat.open(id, self.thread_id)
         self._send(self._opening_rows())
         current_place.set(Within(self.recorded, None))
 
@@ -101,6 +102,7 @@ class RecordedWorkflow:
         rows = [row for node in self.recorded.nodes.values() for row in node.cancel()]
         self.recorded.nodes.clear()
         rows += self._closing_rows(status, result, error)
+        self._journal.heartbeat.close(self.id)
         self._committed = self._journal.commit(Unit(self.thread_id, rows))
         if not _in_event_loop():
             self._committed.result()
@@ -221,7 +223,6 @@ class RecordedWorkflow:
             "user": self._request.user,
             "started_at": self._clock.at,
             "instance_id": instance_id(),
-            "heartbeat_at": self._clock.at,
         }
 
     def _lifetime(self) -> Fields:

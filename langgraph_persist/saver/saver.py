@@ -629,6 +629,8 @@ class PersistSaver(PostgresSaver):
         if graph.checkpoint_ns == "" and graph.thread_id == run.thread_id:
             if row is None:
                 self.journal.runs.forget(run.thread_id)
+            if row is not None and not run.continues:
+                self.journal.reaper.suspect(run.thread_id)
             run.loaded(self._loaded(row) if row else None)
 
     def _loaded(self, row: DictRow) -> Loaded:

@@ -80,7 +80,7 @@ INSERT INTO {{schema}}.workflow_runs AS t (
 )
 SELECT
     r.thread_id, r.id, r.workflow_id, r.kind, r.status, r.started_at, r.completed_at,
-    r.duration_ms, r.instance_id, r.heartbeat_at, r.checkpoint_id, r.error_type,
+    r.duration_ms, r.instance_id, now(), r.checkpoint_id, r.error_type,
     r.error_message, r.error_traceback, u.id, coalesce(earlier.attempts, 0) + 1
 FROM jsonb_array_elements(%(rows)s) AS e (fields)
 CROSS JOIN LATERAL jsonb_populate_record(NULL::{{schema}}.workflow_runs, e.fields) AS r
@@ -100,7 +100,7 @@ ON CONFLICT (thread_id, id) DO UPDATE SET
     completed_at = coalesce(excluded.completed_at, t.completed_at),
     duration_ms = coalesce(excluded.duration_ms, t.duration_ms),
     instance_id = coalesce(excluded.instance_id, t.instance_id),
-    heartbeat_at = coalesce(excluded.heartbeat_at, t.heartbeat_at),
+    heartbeat_at = excluded.heartbeat_at,
     checkpoint_id = coalesce(excluded.checkpoint_id, t.checkpoint_id),
     error_type = excluded.error_type,
     error_message = excluded.error_message,
