@@ -315,16 +315,19 @@ def _ended(connection: socket.socket) -> Iterator[None]:
 
 
 class Interrupter:
-    """Stands before a server; ends a client amid the answer to its next COMMIT, where armed."""
+    """Stands before a server; where armed, ends a client once its next transaction is committed."""
 
     def __init__(self, port: int) -> None:
         self.interrupted = threading.Event()
         self._armed = threading.Event()
+        self._tags: tuple[bytes, ...] = ()
         self._target = port
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
 
-    def arm(self) -> None:
+    def arm(self, *tags: bytes) -> None:
+        """The transaction meant is the next whose last command's tag begins like one of these."""
+        self._tags = tags
         self._armed.set()
 
     def serve(self) -> None:
@@ -346,11 +349,16 @@ class Interrupter:
                 server.sendall(data)
 
     def _answer(self, client: socket.socket, server: socket.socket) -> None:
+        done = b""
         with suppress(OSError), _ended(client), server.makefile("rb") as answers:
             while head := answers.read(5):
                 body = answers.read(int.from_bytes(head[1:], "big") - 4)
-                client.sendall(head + body)
-                if body == b"COMMIT\0" and self._armed.is_set():
+                if head[:1] == b"C":
+                    done = body
+                is_committed = head[:1] == b"Z" and body == b"I" and done.startswith(self._tags)
+                if not (is_committed and self._armed.is_set()):
+                    client.sendall(head + body)
+                else:
                     self._armed.clear()
                     fields = b"SFATAL\0C08P01\0Mserver conn crashed?\0\0"
                     client.sendall(b"E" + (len(fields) + 4).to_bytes(4, "big") + fields)

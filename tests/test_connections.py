@@ -105,7 +105,8 @@ def test_an_answer_cut_short_is_asked_for_again(server: Cluster, url: str, opera
             saver, config = persist.checkpointer, persist.config("t")
             graph = persist.attach(chain_of(["a"]).compile(checkpointer=saver))
             graph.invoke({"count": 0}, config)
-            between.arm()
+            # A put alone is a transaction of one statement, without a COMMIT.
+            between.arm(*([b"INSERT", b"SELECT"] if operation == "put" else [b"COMMIT"]))
             if operation == "put":
                 put(saver, "t")
             elif operation == "delete record":
