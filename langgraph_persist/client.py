@@ -19,6 +19,7 @@ from langgraph.checkpoint.serde.base import CipherProtocol, SerializerProtocol
 
 from langgraph_persist.database.connection import RETRY_FOR, Database, Target
 from langgraph_persist.database.queries import Schemas
+from langgraph_persist.database.statements import Statements
 from langgraph_persist.errors import ConfigurationError, JournalClosed, PersistError
 from langgraph_persist.handler import PersistCallbackHandler
 from langgraph_persist.journal import LOST_AFTER, Journal, Reaped, Seal, release, share
@@ -31,10 +32,11 @@ from langgraph_persist.projections import (
     Promote,
     Promotion,
 )
+from langgraph_persist.quotas import Organizations, Users
 from langgraph_persist.recorder import Recorder
 from langgraph_persist.retention import GRACE, Policy, Retention, RetentionReport, Sessions
 from langgraph_persist.saver import PersistSaver
-from langgraph_persist.usage import Price, Prices
+from langgraph_persist.usage import Price, Prices, Usage
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine, Table
@@ -80,6 +82,8 @@ class Persist:
             resumed then.
         promote: which state channels fill columns of ``workflows``: ``settings`` (a list of
             channels), ``result`` (a channel, or a list) and ``user_input`` (a channel).
+        enforce_quotas: False to only count what organizations use: else a run whose organization
+            has reached a limit raises ``QuotaExceeded``.
 
     Raises:
         PersistError: one of its subclasses, saying what to do.
@@ -100,6 +104,7 @@ class Persist:
         hitl_timeout: timedelta | None = None,
         prices: Mapping[str, Price] | None = None,
         promote: Promote | None = None,
+        enforce_quotas: bool = True,
     ) -> None:
         Prices.of(prices)  # refuses wrong ones at once
         if schema == checkpoint_schema:
@@ -113,6 +118,7 @@ class Persist:
         self._hitl_timeout = hitl_timeout
         promotion = None if promote is None else Promotion(promote)
         self._projections = Projections(promotion, self._reflect)
+        self._enforce_quotas = enforce_quotas
         self._lock = threading.Lock()
         self._server: EmbeddedServer | None = None
         self._journal: Journal | None = None
@@ -148,6 +154,7 @@ class Persist:
             session_ttl=self._session_ttl,
             hitl_timeout=self._hitl_timeout,
             prices=self._prices,
+            enforce_quotas=self._enforce_quotas,
         )
         self._saver = PersistSaver(
             target, serde=self._serde, journal=journal, projector=self._projections
@@ -260,6 +267,22 @@ class Persist:
         """Records by hand what runs outside of LangChain."""
         prices = Prices.of(self._prices)
         return Recorder(self._opened(), session_ttl=self._session_ttl, prices=prices)
+
+    @cached_property
+    def organizations(self) -> Organizations:
+        """Tenants with their limits."""
+        return Organizations(self._statements("quotas"), changed=self._forget_quotas)
+
+    @cached_property
+    def users(self) -> Users:
+        """On whose behalf workflows run."""
+        enforce = self._enforce_quotas
+        return Users(self._statements("quotas"), enforce=enforce, changed=self._forget_quotas)
+
+    @cached_property
+    def usage(self) -> Usage:
+        """What users and organizations used, day by day."""
+        return Usage(self._statements("usage"))
 
     @property
     def url(self) -> str:
@@ -482,6 +505,21 @@ class Persist:
             return script
         with Persist(url, schema=schema, checkpoint_schema=checkpoint_schema):
             return None
+
+    def _statements(self, area: str) -> Statements:
+        """Named statements that see what is queued."""
+        journal = self._opened()
+        return Statements(
+            journal.database,
+            journal.schemas,
+            area,
+            flush=journal.drain,
+            decrypt=self._seal.open if self._seal else None,
+        )
+
+    def _forget_quotas(self) -> None:
+        if self.handler.quotas is not None:
+            self.handler.quotas.forget()
 
     def _opened(self) -> Journal:
         self.open()

@@ -19,6 +19,7 @@
     ├── JournalClosed
     ├── UnserializableValue         (also TypeError) a state value cannot be stored
     ├── ProjectionFailed            a projection of the user's raised, or gave what is no row
+    ├── QuotaExceeded               an organization has reached one of its limits
     └── NotRecorded                 (also LookupError) history has no such row
 
 The docstring's first sentence is the message when none is given. Errors of psycopg itself pass
@@ -28,6 +29,9 @@ through the saver's methods unchanged, with the thread and the operation added a
 from __future__ import annotations
 
 import inspect
+from datetime import datetime
+from functools import partial
+from typing import Any
 
 
 class PersistError(Exception):
@@ -107,6 +111,33 @@ class UnserializableValue(PersistError, TypeError):
 
 class ProjectionFailed(PersistError):
     """A projection raised, so its checkpoint was not saved; correct it and invoke again."""
+
+
+class QuotaExceeded(PersistError):
+    """An organization has reached one of its limits; wait until it resets, or raise the limit."""
+
+    def __init__(
+        self,
+        organization: str,
+        quota: str,
+        *,
+        limit: int,
+        used: int,
+        resets_at: datetime | None,
+    ) -> None:
+        reset, remedy = "", "raise"
+        if resets_at is not None:
+            reset, remedy = f" until {resets_at.isoformat(timespec='minutes')}", "wait, or raise"
+        super().__init__(
+            f"organization {organization!r} may have {limit:,} {quota.replace('_', ' ')}{reset}, "
+            f"and has {used:,}; {remedy} its max_{quota}"
+        )
+        self.organization, self.quota = organization, quota
+        self.limit, self.used, self.resets_at = limit, used, resets_at
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        made = partial(QuotaExceeded, limit=self.limit, used=self.used, resets_at=self.resets_at)
+        return made, (self.organization, self.quota)
 
 
 class NotRecorded(PersistError, LookupError):

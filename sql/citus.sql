@@ -1,6 +1,6 @@
 -- Spreads the tables over a Citus cluster, so that all of a thread is on one node: what
 -- Persist.distribute() runs. It is one transaction, and does nothing the second time.
--- The ledger of migrations and usage_metrics, which nothing joins to a thread, stay there.
+-- The ledger of migrations and the counts of usage, which no thread owns, stay there.
 DO $citus$
 DECLARE
     reference CONSTANT text[] := ARRAY[

@@ -28,10 +28,11 @@ from langgraph.types import Command, interrupt
 from langgraph_persist import Persist, PersistSaver
 from langgraph_persist.database.connection import Database
 from langgraph_persist.database.queries import Schemas
+from langgraph_persist.database.statements import Transaction
 from langgraph_persist.errors import ConfigurationError
 from langgraph_persist.retention import Policy, Retention, RetentionReport
 from langgraph_persist.retention import checkpoints as deleting
-from langgraph_persist.retention.store import Store, Transaction
+from langgraph_persist.retention.store import Store
 from tests.graphs import chain_of, chat_graph
 
 TABLES = ("checkpoints", "checkpoint_blobs", "checkpoint_writes")

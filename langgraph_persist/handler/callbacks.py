@@ -5,7 +5,7 @@ from __future__ import annotations
 from asyncio import CancelledError
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 from weakref import WeakMethod
@@ -18,7 +18,7 @@ from langgraph.errors import ParentCommand
 from langgraph.types import Command
 
 from langgraph_persist.database.connection import Target
-from langgraph_persist.errors import JournalClosed
+from langgraph_persist.errors import JournalClosed, QuotaExceeded
 from langgraph_persist.extract import (
     NodeIdentity,
     clean_text,
@@ -32,6 +32,7 @@ from langgraph_persist.extract import (
 )
 from langgraph_persist.handler import attempts, ids
 from langgraph_persist.handler.abandoned import Abandoned
+from langgraph_persist.handler.admission import Request, needs_admission, take_answer
 from langgraph_persist.handler.calls import (
     GraphCall,
     graph_call,
@@ -59,6 +60,7 @@ from langgraph_persist.handler.skipped import Skipped, course_of, is_router
 from langgraph_persist.handler.spans import Kind, Root, RunKind, Span, current_task, spans_of
 from langgraph_persist.handler.tools import Tools
 from langgraph_persist.journal import (
+    Clock,
     Fields,
     Graph,
     Journal,
@@ -68,6 +70,7 @@ from langgraph_persist.journal import (
     release,
     share,
 )
+from langgraph_persist.quotas import Quotas
 from langgraph_persist.usage import Costs, Price, Prices
 
 # Only LangGraph tells callbacks the thread_id; any other runnable has it in its metadata.
@@ -84,12 +87,14 @@ class PersistCallbackHandler(GraphCallbackHandler):
     Attach it with ``config={"callbacks": [handler]}``, ``runnable.with_config(callbacks=[…])``
     or ``Persist.attach``. Give it a URL, a psycopg ``ConnectionPool`` or a ``Connection``. With
     ``session_ttl`` a session expires so long after the last start or end of a run. ``prices``
-    are the user's own by model, before those of genai-prices; see :class:`Price`.
+    are the user's own by model, before those of genai-prices; see :class:`Price`. With
+    ``enforce_quotas=False`` what organizations use is counted, and nothing refused.
 
-    It never raises into a run, but for two things:
+    It never raises into a run, but for three things:
 
     Raises:
         DurabilityError: at the run's end, when something of it could not be committed.
+        QuotaExceeded: at the run's start, when its organization has reached a limit.
         JournalClosed: the handler was closed.
     """
 
@@ -106,6 +111,7 @@ class PersistCallbackHandler(GraphCallbackHandler):
         session_ttl: timedelta | None = None,
         hitl_timeout: timedelta | None = None,
         prices: Mapping[str, Price] | None = None,
+        enforce_quotas: bool = True,
     ) -> None:
         own_prices = Prices.of(prices)
         if journal is None and target is None:
@@ -116,6 +122,7 @@ class PersistCallbackHandler(GraphCallbackHandler):
             journal = share(target, schema, checkpoint_schema)
         self.journal = journal
         self.failures = Failures()
+        self.quotas = Quotas(journal) if enforce_quotas else None
         self._recording = Recording(journal, self.failures, session_ttl)
         self._humans = Humans(self._recording, hitl_timeout)
         self._tools = Tools(self._recording)
@@ -158,6 +165,7 @@ class PersistCallbackHandler(GraphCallbackHandler):
 
     # --- chains: roots, graphs, nodes and everything between ---
 
+    @needs_admission
     @guarded
     def on_chain_start(
         self,
@@ -228,6 +236,7 @@ class PersistCallbackHandler(GraphCallbackHandler):
 
     # --- generations ---
 
+    @needs_admission
     @guarded
     def on_chat_model_start(
         self,
@@ -246,6 +255,7 @@ class PersistCallbackHandler(GraphCallbackHandler):
         if span is not None:
             self._generations.open(span, serialized, payload)
 
+    @needs_admission
     @guarded
     def on_llm_start(
         self,
@@ -296,6 +306,7 @@ class PersistCallbackHandler(GraphCallbackHandler):
 
     # --- tools ---
 
+    @needs_admission
     @guarded
     def on_tool_start(
         self,
@@ -338,6 +349,7 @@ class PersistCallbackHandler(GraphCallbackHandler):
 
     # --- retrievers ---
 
+    @needs_admission
     @guarded
     def on_retriever_start(
         self,
@@ -383,6 +395,32 @@ class PersistCallbackHandler(GraphCallbackHandler):
             return
         if (span := self._spans.get(ids.known_as(event.run_id))) is not None:
             self._humans.interrupted(span, event)
+
+    # --- admission ---
+
+    @guarded
+    def request(self, inputs: Any, event: Mapping[str, Any]) -> Request | None:
+        """Who asks for a new workflow, if this event is to start one that a limit may refuse."""
+        given = event.get("metadata") or {}
+        user, organization = _name_of(given.get("user")), _name_of(given.get("organization"))
+        if (user is None and organization is None) or self.journal.closed:
+            return None
+        if not self._spans.is_root(event["run_id"], event.get("parent_run_id")):
+            return None
+        if place_in(self.journal) is not None:
+            return None
+        if (call := graph_call()) is None and is_state_edit():
+            return None
+        continues = _run_kind(inputs, call.configurable if call else given) == "resume"
+        if (call or "ls_integration" in given) and (continues or isinstance(inputs, Command)):
+            return None
+        return Request(user, organization, datetime.now(UTC))
+
+    @guarded
+    def refuse(self, run_id: Any, refusal: QuotaExceeded) -> Future[None] | None:
+        """A workflow that has just started is not admitted; the commit of its record."""
+        span = self._spans.pop(ids.known_as(run_id))
+        return None if span is None else self._finish(span, "refused", None, refusal)
 
     # --- spans ---
 
@@ -432,6 +470,7 @@ class PersistCallbackHandler(GraphCallbackHandler):
             run = within.workflow.run.part()
         value, content = self._recording.content(run.thread_id, inputs)
         is_graph = call is not None or "ls_integration" in given
+        answer = take_answer()
         root = Root(
             run=run,
             kind=_run_kind(inputs, called) if is_graph else "start",
@@ -444,9 +483,12 @@ class PersistCallbackHandler(GraphCallbackHandler):
                 "tags": [clean_text(str(tag)) for tag in tags or ()],
             },
             content=content,
-            user=_name_of(given.get("user")),
+            user=None if answer and answer.is_stranger else _name_of(given.get("user")),
             organization=_name_of(given.get("organization")),
             within=within,
+            language=_name_of(given.get("language")),
+            clock=Clock(answer.at if answer else None),
+            admitted=answer is not None and answer.settled,
         )
         root.commands = is_graph and root.kind == "start" and isinstance(inputs, Command)
         if is_resume(inputs):

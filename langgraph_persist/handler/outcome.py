@@ -10,7 +10,7 @@ from langgraph.errors import GraphBubbleUp, NodeTimeoutError, ParentCommand
 from langgraph_persist.extract import error_fields, qualified_name
 from langgraph_persist.journal import Fields, OpenNode, Run
 
-Status = Literal["completed", "failed", "interrupted", "cancelled"]
+Status = Literal["completed", "failed", "interrupted", "cancelled", "refused"]
 
 _HANDLER_PREFIX = "__error_handler__"
 

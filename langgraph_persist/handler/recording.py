@@ -127,10 +127,12 @@ class Recording:
             fields = {"id": uuid7(), "username": root.user, "organization": root.organization}
             rows.append(("users", fields))
         workflow = self._workflow_fields(root) | root.workflow | {"status": "running"}
+        workflow |= {"is_new": root.kind != "resume", "admitted": root.admitted}
         session = {
             "thread_id": run.thread_id,
             "user": root.user,
             "organization": root.organization,
+            "language": root.language,
             "initial_input": None if root.kind == "resume" else workflow.get("user_input"),
             **self._lifetime(),
         }
@@ -283,7 +285,9 @@ class Recording:
     def _closing_rows(
         self, root: Root, status: Status, outputs: Any, error: BaseException | None
     ) -> Rows:
-        failure = error_fields(error) if error is not None and status == "failed" else {}
+        failure = {}
+        if error is not None and status in ("failed", "refused"):
+            failure = error_fields(error)
         ended: Fields = {
             "status": status,
             "completed_at": root.clock.now,
@@ -300,7 +304,7 @@ class Recording:
         rows = self.owned(root, content)
         rows += [("workflows", workflow), ("workflow_runs", run_fields)]
         if lifetime := self._lifetime():
-            rows.append(("sessions", {"thread_id": root.run.thread_id, **lifetime}))
+            rows.append(("session_updates", {"thread_id": root.run.thread_id, **lifetime}))
         if root.kind == "resume":
             key = {"thread_id": root.run.thread_id, "id": root.run.workflow_id}
             rows.append(("workflow_totals", key))

@@ -48,6 +48,9 @@ class Root:
     """What that row refers to."""
     user: str | None
     organization: str | None
+    language: str | None = None
+    admitted: bool = False
+    """Whether its request is counted already, or was refused."""
     clock: Clock = field(default_factory=Clock)
     spans: dict[UUID, Span] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -248,6 +251,13 @@ class Spans:
         fresh = uuid7()
         ids.rename(run_id, fresh)
         return fresh
+
+    def is_root(self, run_id: Any, parent_run_id: Any) -> bool:
+        """Whether a starting run is the root of others, and told for the first time."""
+        parent, own = ids.known_as(parent_run_id), self._open.get(ids.known_as(run_id))
+        if parent_run_id is not None and (parent in self._open or parent in self._late):
+            return False
+        return own is None or (own.ends_root and own.told_by != teller())
 
     def get(self, run_id: UUID | None) -> Span | None:
         """The span under way that has this id."""

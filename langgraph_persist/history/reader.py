@@ -17,7 +17,7 @@ from langgraph_persist.history.records import Workflow, read_workflow
 from langgraph_persist.history.threads import NOT_RECORDED, Thread
 
 Runner: TypeAlias = "Callable[[Callable[[Connection[Any]], list[Row]]], list[Row]]"
-STATUSES = ("running", "completed", "failed", "cancelled", "interrupted")
+STATUSES = ("running", "completed", "failed", "cancelled", "interrupted", "refused")
 SESSION_STATUSES = ("active", "completed", "expired", "error")
 
 
@@ -77,7 +77,7 @@ class History:
 
         Args:
             user: only those of this username.
-            status: only those running, completed, failed, cancelled or interrupted.
+            status: only those running, completed, failed, cancelled, interrupted or refused.
             thread: only those of this thread.
             limit: the page's size.
             before: only those older than this time or workflow (or its id); the last of a page

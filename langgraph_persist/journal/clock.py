@@ -11,8 +11,8 @@ class Clock:
 
     __slots__ = ("_ended", "_started", "at")
 
-    def __init__(self) -> None:
-        self.at = datetime.now(UTC)
+    def __init__(self, at: datetime | None = None) -> None:
+        self.at = at or datetime.now(UTC)
         self._started = time.perf_counter()
         self._ended: float | None = None
 

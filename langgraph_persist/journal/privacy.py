@@ -14,7 +14,8 @@ _ERROR = {"error_message", "error_traceback"}
 
 CONTENT: dict[str, frozenset[str]] = {
     "tools": frozenset({"description", "parameters_schema"}),
-    "sessions": frozenset({"initial_input"}),
+    "sessions": frozenset({"initial_input", "current_context"}),
+    "session_updates": frozenset({"current_context"}),
     "workflows": frozenset({"user_input", "input", "settings", "result", *_ERROR}),
     "workflow_promotions": frozenset({"user_input", "settings", "result"}),
     "workflow_runs": frozenset(_ERROR),

@@ -48,6 +48,7 @@ KEYS: dict[str, tuple[str, ...]] = {
     "users": ("username",),
     "tools": ("name",),
     "sessions": ("thread_id",),
+    "session_updates": ("thread_id",),
     "workflows": ("thread_id", "id"),
     "workflow_promotions": ("thread_id", "id"),
     "workflow_runs": ("thread_id", "id"),

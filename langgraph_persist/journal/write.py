@@ -17,6 +17,7 @@ from psycopg.rows import tuple_row
 from psycopg.types.json import Jsonb
 
 from langgraph_persist.database.queries import Schemas, queries
+from langgraph_persist.journal.counting import counted_along, counted_first
 from langgraph_persist.journal.project import write_carefully
 from langgraph_persist.journal.unit import KEYS, Fields, Group, Late, Rows
 
@@ -66,7 +67,7 @@ def statements(conn: Connection[Any], schemas: Schemas) -> Sql:
     own = queries("citus", schemas)
     with conn.transaction(), conn.cursor(row_factory=tuple_row) as cur:
         found = cur.execute(own["is_citus"].encode()).fetchone()
-    areas = ("checkpoints", "record", "runs", "interventions", "plans")
+    areas = ("checkpoints", "record", "runs", "interventions", "plans", "usage")
     shared = {name: text for area in areas for name, text in queries(area, schemas).items()}
     is_citus = found == (True,)
     return Sql({**shared, **own} if is_citus else shared, combines=not is_citus)
@@ -141,8 +142,10 @@ def _steps(group: Group, sql: Sql, again: bool) -> Iterator[tuple[bytes, Params]
         yield row.statement.sql, row.params
     batch: dict[str, Sequence[Any]] = {}
     for table in KEYS:
+        yield from _together(sql, counted_first(table, group))
         rows = [*group.rows.get(table, {}).values()]
         if rows and table in LEAVES:
+            batch |= counted_along(table, group)
             batch[table] = rows
         elif rows and table in SEQUENCES:
             yield from _together(sql, batch)

@@ -29,7 +29,14 @@ if TYPE_CHECKING:
 
 EvaluationType: TypeAlias = Literal["TURN_EVAL", "HOLISTIC_FLOW"]
 MetricType: TypeAlias = Literal[
-    "token_usage", "api_calls", "execution_time", "plan_count", "todo_count", "success_rate"
+    "token_usage",
+    "api_calls",
+    "execution_time",
+    "plan_count",
+    "todo_count",
+    "success_rate",
+    "daily_requests",
+    "monthly_tokens",
 ]
 _NOBODY = "'00000000-0000-0000-0000-000000000000'::uuid"
 _SCORE = """
@@ -116,7 +123,11 @@ class Feedback(Times, Base):
 
 
 class UsageMetric(Times, Base):
-    """What was used in a period, by organization, user and model; a part not given means any."""
+    """What was used on a day by one user of one organization, with one model where that matters.
+
+    The day begins in the organization's time zone, in UTC for runs of none. ``daily_requests``
+    and ``monthly_tokens`` are of the organization as a whole, the latter by month.
+    """
 
     __tablename__ = "usage_metrics"
     __table_args__ = (
@@ -131,6 +142,8 @@ class UsageMetric(Times, Base):
             text("coalesce(model_name, ''::text)"),
             unique=True,
         ),
+        Index("usage_metrics_organization_id_idx", "organization_id", "period_start"),
+        Index("usage_metrics_user_id_idx", "user_id", "period_start"),
     )
     _shown = ("metric_type", "metric_value", "period_start")
 

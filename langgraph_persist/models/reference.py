@@ -6,7 +6,7 @@ import uuid
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from sqlalchemy import Index, Text, UniqueConstraint, text
+from sqlalchemy import CheckConstraint, Index, Text, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from langgraph_persist.models.base import (
@@ -30,20 +30,27 @@ ToolType: TypeAlias = Literal["data", "analysis", "content", "business"]
 
 
 class Organization(Times, Base):
-    """A tenant with its limits."""
+    """A tenant with its limits, of which one that is None is no limit."""
 
     __tablename__ = "organizations"
-    __table_args__ = (UniqueConstraint("slug"),)
+    __table_args__ = (
+        UniqueConstraint("slug"),
+        CheckConstraint(
+            "('2000-01-01 00:00:00+00'::timestamptz AT TIME ZONE timezone) IS NOT NULL",
+            name="timezone",
+        ),
+    )
     _shown = ("slug", "name")
 
     id: Mapped[uuid.UUID] = new_id()
     name: Mapped[str]
     slug: Mapped[str]
     settings: Mapped[dict[str, Any] | None]
-    max_users: Mapped[int] = mapped_column(server_default=text("10"))
-    max_daily_requests: Mapped[int] = mapped_column(server_default=text("1000"))
-    max_monthly_tokens: Mapped[BigInt] = mapped_column(server_default=text("1000000"))
+    max_users: Mapped[int | None] = mapped_column(server_default=text("10"))
+    max_daily_requests: Mapped[int | None] = mapped_column(server_default=text("1000"))
+    max_monthly_tokens: Mapped[BigInt | None] = mapped_column(server_default=text("1000000"))
     is_active: Mapped[bool] = mapped_column(server_default=text("true"))
+    timezone: Mapped[str] = mapped_column(server_default=text("'UTC'"))
 
     users: Mapped[list[User]] = relationship(back_populates="organization", passive_deletes=True)
     sessions: Mapped[list[Session]] = relationship(

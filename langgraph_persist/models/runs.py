@@ -38,7 +38,9 @@ if TYPE_CHECKING:
         WorkflowContent,
     )
 
-RunStatus: TypeAlias = Literal["running", "completed", "failed", "cancelled", "interrupted"]
+RunStatus: TypeAlias = Literal[
+    "running", "completed", "failed", "cancelled", "interrupted", "refused"
+]
 RunKind: TypeAlias = Literal["start", "resume", "replay", "fork"]
 NodeType: TypeAlias = Literal["node", "subgraph", "task", "error_handler", "update"]
 NodeStatus: TypeAlias = Literal[
@@ -153,6 +155,7 @@ class WorkflowRun(Times, Error, Base):
             "heartbeat_at",
             postgresql_where=text("status = 'running'"),
         ),
+        Index("workflow_runs_started_at_idx", "started_at", postgresql_using="brin"),
     )
     _shown = ("kind", "status", "duration_ms")
 

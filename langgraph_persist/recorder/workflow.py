@@ -195,7 +195,7 @@ class RecordedWorkflow:
             ("workflow_totals", key),
         ]
         if lifetime := self._lifetime():
-            rows.append(("sessions", {"thread_id": self.thread_id, **lifetime}))
+            rows.append(("session_updates", {"thread_id": self.thread_id, **lifetime}))
         return rows
 
     def _content(self, value: Any) -> tuple[Any, Rows]:

@@ -12,9 +12,10 @@ from contextlib import suppress
 from datetime import timedelta
 from typing import TypeVar
 
+from langgraph_persist.database.statements import Row, Transaction
 from langgraph_persist.retention.plan import Key, Plan, Rule, is_call, is_recent, plan
 from langgraph_persist.retention.report import Tally
-from langgraph_persist.retention.store import Row, Store, Transaction
+from langgraph_persist.retention.store import Store
 
 T = TypeVar("T")
 

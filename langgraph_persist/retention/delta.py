@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from langgraph_persist.retention.store import Row
+from langgraph_persist.database.statements import Row
 
 
 class Link(NamedTuple):

@@ -7,8 +7,9 @@ from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID
 
+from langgraph_persist.database.statements import Row
 from langgraph_persist.retention.delta import Link, Walk
-from langgraph_persist.retention.store import Row, Store
+from langgraph_persist.retention.store import Store
 
 PAGE = 500
 

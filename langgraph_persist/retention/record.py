@@ -12,9 +12,10 @@ from datetime import datetime
 from functools import partial
 from uuid import UUID
 
+from langgraph_persist.database.statements import Row, Transaction
 from langgraph_persist.retention.checkpoints import RUN_PATIENCE
 from langgraph_persist.retention.report import Tally
-from langgraph_persist.retention.store import Row, Store, Transaction
+from langgraph_persist.retention.store import Store
 
 BATCH = 100
 """Workflows deleted in one transaction."""

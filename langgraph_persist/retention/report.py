@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from langgraph_persist.retention.store import Row
+from langgraph_persist.database.statements import Row
 
 
 @dataclass(frozen=True, slots=True, repr=False)

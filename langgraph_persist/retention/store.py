@@ -2,36 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, TypeAlias, TypeVar
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from psycopg import Connection, Cursor
-from psycopg.rows import DictRow, dict_row
+from psycopg.rows import dict_row
 
 from langgraph_persist.database.connection import Database
 from langgraph_persist.database.queries import Schemas, queries
+from langgraph_persist.database.statements import Row, Transaction
 
 T = TypeVar("T")
-Row: TypeAlias = DictRow
-
-
-class Transaction:
-    """Named statements within one transaction."""
-
-    def __init__(self, cursor: Cursor[Row], sql: Mapping[str, str]) -> None:
-        self._cursor, self._sql = cursor, sql
-
-    def rows(self, name: str, **params: object) -> list[Row]:
-        """What a statement gives."""
-        return self._execute(name, params).fetchall()
-
-    def run(self, name: str, **params: object) -> int:
-        """Execute a statement; how many rows it changed."""
-        return self._execute(name, params).rowcount
-
-    def _execute(self, name: str, params: Mapping[str, object]) -> Cursor[Row]:
-        # Unprepared, so that every statement is planned for the arrays it is given.
-        return self._cursor.execute(self._sql[name].encode(), params, prepare=False)
 
 
 class Store:
@@ -46,7 +27,7 @@ class Store:
 
         def run(conn: Connection[Any]) -> list[Row]:
             with conn.cursor(row_factory=dict_row) as cursor:
-                return Transaction(cursor, self._sql).rows(name, **params)
+                return self._transaction(cursor).rows(name, **params)
 
         return self._database.run(run)
 
@@ -63,8 +44,12 @@ class Store:
 
         def run(conn: Connection[Any]) -> T:
             with conn.transaction(), conn.cursor(row_factory=dict_row) as cursor:
-                transaction = Transaction(cursor, self._sql)
+                transaction = self._transaction(cursor)
                 transaction.run("lock", key=key)
                 return work(transaction)
 
         return self._database.run(run)
+
+    def _transaction(self, cursor: Cursor[Row]) -> Transaction:
+        # Unprepared, so that every statement is planned for the arrays it is given.
+        return Transaction(cursor, self._sql, prepare=False)

@@ -1,7 +1,9 @@
 -- organizations --
--- The organizations named by runs; one that exists stays as it is.
-INSERT INTO {{schema}}.organizations (id, name, slug)
-SELECT r.id, r.name, r.slug
+-- The organizations named by runs, without limits; one that exists stays as it is.
+INSERT INTO {{schema}}.organizations (
+    id, name, slug, max_users, max_daily_requests, max_monthly_tokens
+)
+SELECT r.id, r.name, r.slug, NULL, NULL, NULL
 FROM jsonb_populate_recordset(NULL::{{schema}}.organizations, %(rows)s) AS r
 ORDER BY r.slug
 ON CONFLICT (slug) DO NOTHING
@@ -30,16 +32,16 @@ WHERE coalesce(excluded.description, t.description) IS DISTINCT FROM t.descripti
         IS DISTINCT FROM t.parameters_schema
 
 -- sessions --
--- Opens a session or touches it; the row stays locked, so turns are counted one run at a time.
+-- Opens a session, again if it had ended; locked, so turns are counted one run at a time.
 INSERT INTO {{schema}}.sessions AS t (
-    thread_id, user_id, organization_id, status, initial_input, metadata, expires_at
+    thread_id, user_id, organization_id, status, language, initial_input, metadata, expires_at
 )
 SELECT
-    e.thread_id, u.id, o.id, 'active', e.initial_input, e.metadata,
-    now() + make_interval(secs => e.seconds_to_live)
+    e.thread_id, u.id, coalesce(o.id, u.organization_id), 'active', e.language, e.initial_input,
+    e.metadata, now() + make_interval(secs => e.seconds_to_live)
 FROM jsonb_to_recordset(%(rows)s) AS e (
-    thread_id text, "user" text, organization text, initial_input text, metadata jsonb,
-    seconds_to_live double precision
+    thread_id text, "user" text, organization text, language text, initial_input text,
+    metadata jsonb, seconds_to_live double precision
 )
 LEFT JOIN {{schema}}.users AS u ON u.username = e."user"
 LEFT JOIN {{schema}}.organizations AS o ON o.slug = e.organization
@@ -47,14 +49,26 @@ ORDER BY e.thread_id
 ON CONFLICT (thread_id) DO UPDATE SET
     user_id = coalesce(t.user_id, excluded.user_id),
     organization_id = coalesce(t.organization_id, excluded.organization_id),
+    language = coalesce(excluded.language, t.language),
     metadata = coalesce(t.metadata, excluded.metadata),
     expires_at = coalesce(excluded.expires_at, t.expires_at),
-    status = CASE t.status WHEN 'expired' THEN 'active' ELSE t.status END,
-    ended_at = CASE t.status WHEN 'expired' THEN NULL ELSE t.ended_at END,
+    status = excluded.status,
+    ended_at = NULL,
     updated_at = excluded.updated_at
 
+-- session_updates --
+-- What becomes of sessions during a run: the context of the conversation, and when they expire.
+UPDATE {{schema}}.sessions AS t SET
+    current_context = coalesce(e.current_context, t.current_context),
+    expires_at = coalesce(now() + make_interval(secs => e.seconds_to_live), t.expires_at),
+    updated_at = now()
+FROM jsonb_to_recordset(%(rows)s) AS e (
+    thread_id text, current_context jsonb, seconds_to_live double precision
+)
+WHERE t.thread_id = ANY(%(threads)s) AND t.thread_id = e.thread_id
+
 -- workflows --
--- Opens or updates workflows; a new one is its session's next turn.
+-- Opens or updates workflows; a new one is its session's next turn, and its opener's for good.
 WITH incoming AS (
     SELECT r.*, e.fields ->> 'user' AS username, e.fields ->> 'organization' AS slug
     FROM jsonb_array_elements(%(rows)s) AS e (fields)
@@ -79,9 +93,10 @@ WITH incoming AS (
         prompt_tokens, completion_tokens, total_tokens, cost_usd, replay_of
     )
     SELECT
-        i.thread_id, i.id, p.turn, u.id, o.id, i.name, i.status, i.user_input, i.input_type,
-        i.input, i.settings, i.result, i.metadata, i.tags, i.error_type, i.error_message,
-        i.error_traceback, i.started_at, i.completed_at, i.duration_ms, i.active_ms,
+        i.thread_id, i.id, p.turn, u.id, coalesce(o.id, u.organization_id), i.name, i.status,
+        i.user_input, i.input_type, i.input, i.settings, i.result, i.metadata, i.tags,
+        i.error_type, i.error_message, i.error_traceback, i.started_at, i.completed_at,
+        i.duration_ms, i.active_ms,
         coalesce(i.node_count, 0), coalesce(i.generation_count, 0),
         coalesce(i.prompt_tokens, 0), coalesce(i.completion_tokens, 0),
         coalesce(i.total_tokens, 0), i.cost_usd, i.replay_of
@@ -91,8 +106,6 @@ WITH incoming AS (
     LEFT JOIN {{schema}}.organizations AS o ON o.slug = i.slug
     ORDER BY i.thread_id, i.id
     ON CONFLICT (thread_id, id) DO UPDATE SET
-        user_id = coalesce(t.user_id, excluded.user_id),
-        organization_id = coalesce(t.organization_id, excluded.organization_id),
         status = excluded.status,
         settings = coalesce(excluded.settings, t.settings),
         result = coalesce(excluded.result, t.result),

@@ -1,0 +1,80 @@
+"""Named statements on one database: each by itself, or several in one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias, TypeVar
+
+from psycopg import Connection, Cursor
+from psycopg.rows import DictRow, dict_row
+
+from langgraph_persist.database.connection import Database
+from langgraph_persist.database.queries import Schemas, queries
+
+T = TypeVar("T")
+Row: TypeAlias = DictRow
+
+
+class Transaction:
+    """Named statements within one transaction."""
+
+    def __init__(
+        self, cursor: Cursor[Row], sql: Mapping[str, str], *, prepare: bool | None = None
+    ) -> None:
+        self._cursor, self._sql, self._prepare = cursor, sql, prepare
+
+    def rows(self, name: str, /, **params: object) -> list[Row]:
+        """What a statement gives."""
+        cursor = self._execute(name, params)
+        return cursor.fetchall() if cursor.description else []
+
+    def run(self, name: str, /, **params: object) -> int:
+        """Execute a statement; how many rows it changed."""
+        return self._execute(name, params).rowcount
+
+    def _execute(self, name: str, params: Mapping[str, object]) -> Cursor[Row]:
+        return self._cursor.execute(self._sql[name].encode(), params, prepare=self._prepare)
+
+
+class Statements:
+    """The statements of one file of ``sql/queries``, for one database.
+
+    Args:
+        database: where.
+        schemas: where the tables are.
+        area: the file's name.
+        flush: called before each statement, so that what was recorded so far is seen.
+        decrypt: gives a column's value in the clear, where the record is encrypted.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        schemas: Schemas,
+        area: str,
+        *,
+        flush: Callable[[], object] = lambda: None,
+        decrypt: Callable[[Any], Any] | None = None,
+    ) -> None:
+        self._database, self._flush, self._decrypt = database, flush, decrypt
+        self._sql = queries(area, schemas)
+
+    def rows(self, name: str, /, **params: object) -> list[Row]:
+        """What a statement gives; it must be idempotent, as it is repeated on a lost connection.
+
+        It is planned anew for the arguments it is given.
+        """
+        rows = self.transaction(lambda t: t.rows(name, **params))
+        if (decrypt := self._decrypt) is None:
+            return rows
+        return [{column: decrypt(value) for column, value in row.items()} for row in rows]
+
+    def transaction(self, work: Callable[[Transaction], T]) -> T:
+        """``work`` in one transaction, again as a whole where the connection is lost."""
+        self._flush()
+
+        def run(conn: Connection[Any]) -> T:
+            with conn.transaction(), conn.cursor(row_factory=dict_row) as cursor:
+                return work(Transaction(cursor, self._sql, prepare=False))
+
+        return self._database.run(run)

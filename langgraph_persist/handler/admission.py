@@ -1,0 +1,116 @@
+"""Start events that may be refused: the organization of a new workflow may have reached a limit.
+
+Only these ask the database while a graph waits, and only where a run names an organization or a
+user. In an async run they are awaited, in the way of :mod:`langgraph_persist.handler.ending`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import sys
+from collections.abc import Callable
+from contextvars import ContextVar
+from datetime import datetime
+from types import MethodType
+from typing import Any, NamedTuple, TypeVar, cast
+
+import psycopg
+
+from langgraph_persist.errors import PersistError, QuotaExceeded
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Request(NamedTuple):
+    """Whose workflow is about to start, and when."""
+
+    user: str | None
+    organization: str | None
+    at: datetime
+
+
+class Answer(NamedTuple):
+    """Whether a request needs no more counting, since it was counted or is refused."""
+
+    settled: bool
+    at: datetime
+    refusal: QuotaExceeded | None = None
+
+    @property
+    def is_stranger(self) -> bool:
+        """Whether the user is not to be made, since the organization has no room for another."""
+        return self.refusal is not None and self.refusal.quota == "users"
+
+
+_answer: ContextVar[Answer | None] = ContextVar("langgraph_persist_answer", default=None)
+
+
+def take_answer() -> Answer | None:
+    """What was answered to the request of the run that is just starting, if it had one."""
+    answer = _answer.get()
+    if answer is not None:
+        _answer.set(None)
+    return answer
+
+
+def needs_admission(start: F) -> F:
+    """A handler's start event, whose workflow must be within the limits of its organization.
+
+    Where the database cannot be asked, it is admitted.
+
+    Raises:
+        QuotaExceeded: it is not; it is recorded as refused.
+    """
+    return cast(F, _Starting(start))
+
+
+class _Starting:
+    def __init__(self, start: Callable[..., None]) -> None:
+        self.__doc__ = start.__doc__
+
+        def blocking(handler: Any, *args: Any, **kwargs: Any) -> None:
+            if (request := handler.request(args[1], kwargs)) is None:
+                return start(handler, *args, **kwargs)
+            answer = _ask(handler, request)
+            _answer.set(answer)
+            start(handler, *args, **kwargs)
+            if answer.refusal is not None:
+                if (recorded := handler.refuse(kwargs["run_id"], answer.refusal)) is not None:
+                    recorded.result()
+                raise answer.refusal
+            return None
+
+        async def awaiting(handler: Any, *args: Any, **kwargs: Any) -> None:
+            if (request := handler.request(args[1], kwargs)) is None:
+                return start(handler, *args, **kwargs)
+            asked = handler.journal.executor.submit(_ask, handler, request)
+            answer = await asyncio.wrap_future(asked)
+            _answer.set(answer)
+            start(handler, *args, **kwargs)
+            if answer.refusal is not None:
+                if (recorded := handler.refuse(kwargs["run_id"], answer.refusal)) is not None:
+                    await asyncio.wrap_future(recorded)
+                raise answer.refusal
+            return None
+
+        self._start, self._blocking, self._awaiting = start, blocking, awaiting
+
+    def __get__(self, handler: Any, owner: type | None = None) -> Any:
+        if handler is None:
+            return self
+        if handler.quotas is None:
+            return MethodType(self._start, handler)
+        asked_by_coroutine = sys._getframe(1).f_code.co_flags & inspect.CO_COROUTINE
+        return MethodType(self._awaiting if asked_by_coroutine else self._blocking, handler)
+
+
+def _ask(handler: Any, request: Request) -> Answer:
+    try:
+        counted = handler.quotas.admit(request.user, request.organization, request.at)
+        return Answer(counted, request.at)
+    except QuotaExceeded as refusal:
+        return Answer(True, request.at, refusal)
+    except (psycopg.Error, PersistError) as error:
+        handler.failures.add("admit", error)
+        return Answer(False, request.at)

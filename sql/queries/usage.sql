@@ -1,0 +1,473 @@
+-- count_workflows --
+-- Counts the requests that begin and the workflows that end with these rows, ahead of them.
+-- What counts is how they change what is in the table, so that a row counts once.
+WITH incoming AS MATERIALIZED (
+    SELECT
+        e.status, w.status AS status_before,
+        w.id IS NULL AND e.admitted IS NOT TRUE AS is_request,
+        coalesce(w.started_at, e.started_at) AS started_at,
+        CASE WHEN w.id IS NULL THEN u.id ELSE w.user_id END AS user_id,
+        CASE WHEN w.id IS NULL THEN coalesce(o.id, u.organization_id) ELSE w.organization_id END
+            AS organization_id
+    FROM jsonb_to_recordset(%(rows)s) AS e (
+        thread_id text, id uuid, "user" text, organization text, status text,
+        started_at timestamptz, admitted boolean
+    )
+    LEFT JOIN LATERAL (
+        SELECT k.id, k.status, k.started_at, k.user_id, k.organization_id
+        FROM {{schema}}.workflows AS k
+        WHERE k.thread_id = e.thread_id AND k.id = e.id
+        OFFSET 0
+    ) AS w ON true
+    LEFT JOIN {{schema}}.users AS u ON u.username = e."user"
+    LEFT JOIN {{schema}}.organizations AS o ON o.slug = e.organization
+    WHERE e.status IS NOT NULL
+    UNION ALL
+    SELECT 'cancelled', w.status, false, w.started_at, w.user_id, w.organization_id
+    FROM jsonb_to_recordset(%(rows)s) AS e (thread_id text, id uuid, supersedes boolean)
+    JOIN {{schema}}.workflows AS w ON w.thread_id = e.thread_id AND w.id <> e.id
+    WHERE e.supersedes AND w.status = 'interrupted'
+        AND w.id NOT IN (
+            SELECT r.id FROM jsonb_to_recordset(%(rows)s) AS r (id uuid, status text)
+            WHERE r.status IS NOT NULL
+        )
+), placed AS MATERIALIZED (
+    SELECT
+        i.*,
+        date_trunc('day', i.started_at, z.timezone) AS period_start,
+        (date_trunc('day', i.started_at AT TIME ZONE z.timezone) + interval '1 day')
+            AT TIME ZONE z.timezone AS period_end
+    FROM incoming AS i
+    LEFT JOIN {{schema}}.organizations AS o ON o.id = i.organization_id
+    CROSS JOIN LATERAL (SELECT coalesce(o.timezone, 'UTC')) AS z (timezone)
+), changes AS (
+    SELECT
+        organization_id, user_id, 'success_rate' AS metric_type, period_start, period_end,
+        sum((status = 'completed')::integer
+            - (status_before IS NOT DISTINCT FROM 'completed')::integer) AS completed,
+        sum((status = 'failed')::integer
+            - (status_before IS NOT DISTINCT FROM 'failed')::integer) AS failed,
+        sum((status = 'cancelled')::integer
+            - (status_before IS NOT DISTINCT FROM 'cancelled')::integer) AS cancelled,
+        sum((status = 'refused')::integer
+            - (status_before IS NOT DISTINCT FROM 'refused')::integer) AS refused
+    FROM placed
+    WHERE status IS DISTINCT FROM status_before
+        AND (
+            status IN ('completed', 'failed', 'cancelled', 'refused')
+            OR status_before IN ('completed', 'failed', 'cancelled', 'refused')
+        )
+    GROUP BY organization_id, user_id, period_start, period_end
+)
+INSERT INTO {{schema}}.usage_metrics AS t (
+    organization_id, user_id, model_name, metric_type, metric_value, metric_data,
+    period_start, period_end
+)
+SELECT
+    c.organization_id, c.user_id, NULL, c.metric_type, c.metric_value, c.metric_data,
+    c.period_start, c.period_end
+FROM (
+    SELECT
+        organization_id, user_id, metric_type,
+        coalesce(completed::numeric / nullif(completed + failed, 0), 0) AS metric_value,
+        jsonb_build_object(
+            'completed', completed, 'failed', failed, 'cancelled', cancelled, 'refused', refused
+        ) AS metric_data,
+        period_start, period_end
+    FROM changes
+    UNION ALL
+    SELECT organization_id, NULL, 'daily_requests', count(*), '{}', period_start, period_end
+    FROM placed
+    WHERE is_request AND organization_id IS NOT NULL
+    GROUP BY organization_id, period_start, period_end
+) AS c
+ORDER BY c.metric_type, c.period_start, c.organization_id, c.user_id
+ON CONFLICT (
+    period_start, metric_type,
+    coalesce(organization_id, '00000000-0000-0000-0000-000000000000'::uuid),
+    coalesce(user_id, '00000000-0000-0000-0000-000000000000'::uuid),
+    coalesce(model_name, ''::text)
+) DO UPDATE SET
+    metric_value = CASE t.metric_type
+        WHEN 'success_rate' THEN (
+            SELECT coalesce(sum(d.completed) / nullif(sum(d.completed + d.failed), 0), 0)
+            FROM (VALUES (t.metric_data), (excluded.metric_data)) AS m (data)
+            CROSS JOIN LATERAL jsonb_to_record(m.data) AS d (completed numeric, failed numeric)
+        )
+        ELSE t.metric_value + excluded.metric_value
+    END,
+    metric_data = (
+        SELECT coalesce(jsonb_object_agg(
+            d.key, d.value::numeric + coalesce(t.metric_data ->> d.key, '0')::numeric
+        ), '{}')
+        FROM jsonb_each_text(excluded.metric_data) AS d
+    ),
+    updated_at = excluded.updated_at
+
+-- count_runs --
+-- Counts the time of runs that end with these rows, ahead of them, unless it is counted already.
+WITH ended AS MATERIALIZED (
+    SELECT
+        e.started_at, e.duration_ms,
+        CASE WHEN w.id IS NULL THEN u.id ELSE w.user_id END AS user_id,
+        CASE WHEN w.id IS NULL THEN coalesce(o.id, u.organization_id) ELSE w.organization_id END
+            AS organization_id
+    FROM jsonb_to_recordset(%(rows)s) AS e (
+        thread_id text, id uuid, workflow_id uuid, started_at timestamptz,
+        duration_ms double precision, "user" text, organization text
+    )
+    LEFT JOIN LATERAL (
+        SELECT k.id, k.user_id, k.organization_id
+        FROM {{schema}}.workflows AS k
+        WHERE k.thread_id = e.thread_id AND k.id = e.workflow_id
+        OFFSET 0
+    ) AS w ON true
+    LEFT JOIN LATERAL (
+        SELECT k.status
+        FROM {{schema}}.workflow_runs AS k
+        WHERE k.thread_id = e.thread_id AND k.id = e.id
+        OFFSET 0
+    ) AS b ON true
+    LEFT JOIN {{schema}}.users AS u ON u.username = e."user"
+    LEFT JOIN {{schema}}.organizations AS o ON o.slug = e.organization
+    WHERE coalesce(b.status, 'running') = 'running'
+), placed AS (
+    SELECT
+        c.*,
+        date_trunc('day', c.started_at, z.timezone) AS period_start,
+        (date_trunc('day', c.started_at AT TIME ZONE z.timezone) + interval '1 day')
+            AT TIME ZONE z.timezone AS period_end
+    FROM ended AS c
+    LEFT JOIN {{schema}}.organizations AS o ON o.id = c.organization_id
+    CROSS JOIN LATERAL (SELECT coalesce(o.timezone, 'UTC')) AS z (timezone)
+)
+INSERT INTO {{schema}}.usage_metrics AS t (
+    organization_id, user_id, model_name, metric_type, metric_value, metric_data,
+    period_start, period_end
+)
+SELECT
+    p.organization_id, p.user_id, NULL, 'execution_time',
+    coalesce(sum(p.duration_ms::numeric), 0), jsonb_build_object('runs', count(*)),
+    p.period_start, p.period_end
+FROM placed AS p
+GROUP BY p.organization_id, p.user_id, p.period_start, p.period_end
+ORDER BY p.period_start, p.organization_id, p.user_id
+ON CONFLICT (
+    period_start, metric_type,
+    coalesce(organization_id, '00000000-0000-0000-0000-000000000000'::uuid),
+    coalesce(user_id, '00000000-0000-0000-0000-000000000000'::uuid),
+    coalesce(model_name, ''::text)
+) DO UPDATE SET
+    metric_value = t.metric_value + excluded.metric_value,
+    metric_data = (
+        SELECT coalesce(jsonb_object_agg(
+            d.key, d.value::numeric + coalesce(t.metric_data ->> d.key, '0')::numeric
+        ), '{}')
+        FROM jsonb_each_text(excluded.metric_data) AS d
+    ),
+    updated_at = excluded.updated_at
+
+-- count_calls --
+-- Counts the model calls that end with these rows, ahead of them, unless they are counted already.
+WITH ended AS MATERIALIZED (
+    SELECT
+        e.started_at, e.status, coalesce(e.model_name, g.model_name) AS model_name,
+        e.prompt_tokens, e.completion_tokens, e.total_tokens, e.cache_read_tokens,
+        e.cache_creation_tokens, e.reasoning_tokens, e.cost_usd, e.latency_ms,
+        coalesce(e.cache_hit, false) AS cache_hit, w.organization_id, w.user_id
+    FROM jsonb_to_recordset(%(rows)s) AS e (
+        thread_id text, id uuid, workflow_id uuid, started_at timestamptz, status text,
+        model_name text, prompt_tokens bigint, completion_tokens bigint, total_tokens bigint,
+        cache_read_tokens bigint, cache_creation_tokens bigint, reasoning_tokens bigint,
+        cost_usd numeric, latency_ms double precision, cache_hit boolean
+    )
+    JOIN LATERAL (
+        SELECT k.user_id, k.organization_id
+        FROM {{schema}}.workflows AS k
+        WHERE k.thread_id = e.thread_id AND k.id = e.workflow_id
+        OFFSET 0
+    ) AS w ON true
+    LEFT JOIN LATERAL (
+        SELECT k.status, k.model_name
+        FROM {{schema}}.generations AS k
+        WHERE k.thread_id = e.thread_id AND k.id = e.id
+        OFFSET 0
+    ) AS g ON true
+    WHERE coalesce(g.status, 'running') = 'running'
+), placed AS MATERIALIZED (
+    SELECT
+        c.*,
+        date_trunc('day', c.started_at, z.timezone) AS period_start,
+        (date_trunc('day', c.started_at AT TIME ZONE z.timezone) + interval '1 day')
+            AT TIME ZONE z.timezone AS period_end,
+        date_trunc('month', c.started_at, z.timezone) AS month_start,
+        (date_trunc('month', c.started_at AT TIME ZONE z.timezone) + interval '1 month')
+            AT TIME ZONE z.timezone AS month_end
+    FROM ended AS c
+    LEFT JOIN {{schema}}.organizations AS o ON o.id = c.organization_id
+    CROSS JOIN LATERAL (SELECT coalesce(o.timezone, 'UTC')) AS z (timezone)
+), summed AS (
+    SELECT
+        organization_id, user_id, model_name, period_start, period_end,
+        count(*) FILTER (WHERE NOT cache_hit) AS calls,
+        count(*) FILTER (WHERE status = 'failed') AS failed,
+        count(*) FILTER (WHERE cache_hit) AS cache_hits,
+        coalesce(sum(latency_ms::numeric) FILTER (WHERE NOT cache_hit), 0) AS latency_ms,
+        coalesce(sum(prompt_tokens) FILTER (WHERE NOT cache_hit), 0) AS prompt_tokens,
+        coalesce(sum(completion_tokens) FILTER (WHERE NOT cache_hit), 0) AS completion_tokens,
+        coalesce(sum(total_tokens) FILTER (WHERE NOT cache_hit), 0) AS total_tokens,
+        coalesce(sum(cache_read_tokens) FILTER (WHERE NOT cache_hit), 0) AS cache_read_tokens,
+        coalesce(sum(cache_creation_tokens) FILTER (WHERE NOT cache_hit), 0)
+            AS cache_creation_tokens,
+        coalesce(sum(reasoning_tokens) FILTER (WHERE NOT cache_hit), 0) AS reasoning_tokens,
+        coalesce(sum(cost_usd) FILTER (WHERE NOT cache_hit), 0) AS cost_usd
+    FROM placed
+    GROUP BY organization_id, user_id, model_name, period_start, period_end
+)
+INSERT INTO {{schema}}.usage_metrics AS t (
+    organization_id, user_id, model_name, metric_type, metric_value, metric_data,
+    period_start, period_end
+)
+SELECT
+    c.organization_id, c.user_id, c.model_name, c.metric_type, c.metric_value, c.metric_data,
+    c.period_start, c.period_end
+FROM (
+    SELECT p.organization_id, p.user_id, p.model_name, m.*, p.period_start, p.period_end
+    FROM summed AS p
+    CROSS JOIN LATERAL (
+        VALUES
+            ('api_calls', p.calls::numeric, jsonb_build_object(
+                'failed', p.failed, 'cache_hits', p.cache_hits, 'latency_ms', p.latency_ms
+            )),
+            ('token_usage', p.total_tokens, jsonb_build_object(
+                'prompt_tokens', p.prompt_tokens, 'completion_tokens', p.completion_tokens,
+                'cache_read_tokens', p.cache_read_tokens,
+                'cache_creation_tokens', p.cache_creation_tokens,
+                'reasoning_tokens', p.reasoning_tokens, 'cost_usd', p.cost_usd
+            ))
+    ) AS m (metric_type, metric_value, metric_data)
+    UNION ALL
+    SELECT
+        organization_id, NULL, NULL, 'monthly_tokens', sum(total_tokens), '{}',
+        month_start, month_end
+    FROM placed
+    WHERE organization_id IS NOT NULL AND total_tokens > 0 AND NOT cache_hit
+    GROUP BY organization_id, month_start, month_end
+) AS c
+ORDER BY c.metric_type, c.period_start, c.organization_id, c.user_id, c.model_name
+ON CONFLICT (
+    period_start, metric_type,
+    coalesce(organization_id, '00000000-0000-0000-0000-000000000000'::uuid),
+    coalesce(user_id, '00000000-0000-0000-0000-000000000000'::uuid),
+    coalesce(model_name, ''::text)
+) DO UPDATE SET
+    metric_value = t.metric_value + excluded.metric_value,
+    metric_data = (
+        SELECT coalesce(jsonb_object_agg(
+            d.key, d.value::numeric + coalesce(t.metric_data ->> d.key, '0')::numeric
+        ), '{}')
+        FROM jsonb_each_text(excluded.metric_data) AS d
+    ),
+    updated_at = excluded.updated_at
+
+-- lock_usage --
+-- Lets nobody else count until the transaction ends, and waits for those who have.
+LOCK TABLE {{schema}}.usage_metrics IN EXCLUSIVE MODE
+
+-- first_day --
+-- The day on which the oldest workflow began, wherever on earth.
+SELECT (min(w.started_at) AT TIME ZONE 'UTC' - interval '12 hours')::date AS day
+FROM {{schema}}.workflows AS w
+
+-- zones --
+-- The organizations whose days are not UTC's.
+SELECT o.id, o.timezone FROM {{schema}}.organizations AS o WHERE o.timezone <> 'UTC'
+
+-- clear_metrics --
+-- Forgets what was counted of a day, as the organizations have it.
+DELETE FROM {{schema}}.usage_metrics AS t
+WHERE t.metric_type <> 'monthly_tokens'
+    AND t.period_start > (%(day)s::date - interval '2 days') AT TIME ZONE 'UTC'
+    AND t.period_start < (%(day)s::date + interval '2 days') AT TIME ZONE 'UTC'
+    AND %(day)s::date = (t.period_start AT TIME ZONE coalesce(
+        (
+            SELECT z.timezone FROM unnest(%(ids)s::uuid[], %(zones)s::text[]) AS z (id, timezone)
+            WHERE z.id = t.organization_id
+        ),
+        'UTC'
+    ))::date
+
+-- recount_workflows --
+-- Counts the workflows of a day; a copy of one, in another session, is not another.
+WITH placed AS MATERIALIZED (
+    SELECT DISTINCT ON (w.id)
+        w.status, w.organization_id, w.user_id,
+        date_trunc('day', w.started_at, z.timezone) AS period_start,
+        (date_trunc('day', w.started_at AT TIME ZONE z.timezone) + interval '1 day')
+            AT TIME ZONE z.timezone AS period_end
+    FROM {{schema}}.workflows AS w
+    LEFT JOIN {{schema}}.organizations AS o ON o.id = w.organization_id
+    CROSS JOIN LATERAL (SELECT coalesce(o.timezone, 'UTC')) AS z (timezone)
+    WHERE w.started_at >= %(from)s AND w.started_at < %(to)s
+        AND (w.started_at AT TIME ZONE z.timezone)::date = %(day)s::date
+    ORDER BY w.id
+)
+INSERT INTO {{schema}}.usage_metrics (
+    organization_id, user_id, metric_type, metric_value, metric_data,
+    period_start, period_end
+)
+SELECT
+    p.organization_id, p.user_id, 'success_rate',
+    coalesce(p.completed::numeric / nullif(p.completed + p.failed, 0), 0),
+    jsonb_build_object(
+        'completed', p.completed, 'failed', p.failed, 'cancelled', p.cancelled,
+        'refused', p.refused
+    ),
+    p.period_start, p.period_end
+FROM (
+    SELECT
+        organization_id, user_id, period_start, period_end,
+        count(*) FILTER (WHERE status = 'completed') AS completed,
+        count(*) FILTER (WHERE status = 'failed') AS failed,
+        count(*) FILTER (WHERE status = 'cancelled') AS cancelled,
+        count(*) FILTER (WHERE status = 'refused') AS refused
+    FROM placed
+    WHERE status IN ('completed', 'failed', 'cancelled', 'refused')
+    GROUP BY organization_id, user_id, period_start, period_end
+) AS p
+UNION ALL
+SELECT organization_id, NULL, 'daily_requests', count(*), '{}', period_start, period_end
+FROM placed
+WHERE organization_id IS NOT NULL AND status <> 'refused'
+GROUP BY organization_id, period_start, period_end
+
+-- recount_runs --
+-- Counts the time of the runs of a day that have ended.
+WITH ended AS MATERIALIZED (
+    SELECT DISTINCT ON (r.id)
+        r.duration_ms, w.organization_id, w.user_id,
+        date_trunc('day', r.started_at, z.timezone) AS period_start,
+        (date_trunc('day', r.started_at AT TIME ZONE z.timezone) + interval '1 day')
+            AT TIME ZONE z.timezone AS period_end
+    FROM {{schema}}.workflow_runs AS r
+    JOIN {{schema}}.workflows AS w ON w.thread_id = r.thread_id AND w.id = r.workflow_id
+    LEFT JOIN {{schema}}.organizations AS o ON o.id = w.organization_id
+    CROSS JOIN LATERAL (SELECT coalesce(o.timezone, 'UTC')) AS z (timezone)
+    WHERE r.started_at >= %(from)s AND r.started_at < %(to)s AND r.status <> 'running'
+        AND (r.started_at AT TIME ZONE z.timezone)::date = %(day)s::date
+    ORDER BY r.id
+)
+INSERT INTO {{schema}}.usage_metrics (
+    organization_id, user_id, metric_type, metric_value, metric_data,
+    period_start, period_end
+)
+SELECT
+    p.organization_id, p.user_id, 'execution_time',
+    coalesce(sum(p.duration_ms::numeric), 0), jsonb_build_object('runs', count(*)),
+    p.period_start, p.period_end
+FROM ended AS p
+GROUP BY p.organization_id, p.user_id, p.period_start, p.period_end
+
+-- recount_calls --
+-- Counts the model calls of a day that have ended.
+WITH ended AS MATERIALIZED (
+    SELECT DISTINCT ON (g.id)
+        g.status, g.model_name, g.prompt_tokens, g.completion_tokens, g.total_tokens,
+        g.cache_read_tokens, g.cache_creation_tokens, g.reasoning_tokens, g.cost_usd,
+        g.latency_ms, g.cache_hit, w.organization_id, w.user_id,
+        date_trunc('day', g.started_at, z.timezone) AS period_start,
+        (date_trunc('day', g.started_at AT TIME ZONE z.timezone) + interval '1 day')
+            AT TIME ZONE z.timezone AS period_end
+    FROM {{schema}}.generations AS g
+    JOIN {{schema}}.workflows AS w ON w.thread_id = g.thread_id AND w.id = g.workflow_id
+    LEFT JOIN {{schema}}.organizations AS o ON o.id = w.organization_id
+    CROSS JOIN LATERAL (SELECT coalesce(o.timezone, 'UTC')) AS z (timezone)
+    WHERE g.started_at >= %(from)s AND g.started_at < %(to)s AND g.status <> 'running'
+        AND (g.started_at AT TIME ZONE z.timezone)::date = %(day)s::date
+    ORDER BY g.id
+)
+INSERT INTO {{schema}}.usage_metrics (
+    organization_id, user_id, model_name, metric_type, metric_value, metric_data,
+    period_start, period_end
+)
+SELECT p.organization_id, p.user_id, p.model_name, m.*, p.period_start, p.period_end
+FROM (
+    SELECT
+        organization_id, user_id, model_name, period_start, period_end,
+        count(*) FILTER (WHERE NOT cache_hit) AS calls,
+        count(*) FILTER (WHERE status = 'failed') AS failed,
+        count(*) FILTER (WHERE cache_hit) AS cache_hits,
+        coalesce(sum(latency_ms::numeric) FILTER (WHERE NOT cache_hit), 0) AS latency_ms,
+        coalesce(sum(prompt_tokens) FILTER (WHERE NOT cache_hit), 0) AS prompt_tokens,
+        coalesce(sum(completion_tokens) FILTER (WHERE NOT cache_hit), 0) AS completion_tokens,
+        coalesce(sum(total_tokens) FILTER (WHERE NOT cache_hit), 0) AS total_tokens,
+        coalesce(sum(cache_read_tokens) FILTER (WHERE NOT cache_hit), 0) AS cache_read_tokens,
+        coalesce(sum(cache_creation_tokens) FILTER (WHERE NOT cache_hit), 0)
+            AS cache_creation_tokens,
+        coalesce(sum(reasoning_tokens) FILTER (WHERE NOT cache_hit), 0) AS reasoning_tokens,
+        coalesce(sum(cost_usd) FILTER (WHERE NOT cache_hit), 0) AS cost_usd
+    FROM ended
+    GROUP BY organization_id, user_id, model_name, period_start, period_end
+) AS p
+CROSS JOIN LATERAL (
+    VALUES
+        ('api_calls', p.calls::numeric, jsonb_build_object(
+            'failed', p.failed, 'cache_hits', p.cache_hits, 'latency_ms', p.latency_ms
+        )),
+        ('token_usage', p.total_tokens, jsonb_build_object(
+            'prompt_tokens', p.prompt_tokens, 'completion_tokens', p.completion_tokens,
+            'cache_read_tokens', p.cache_read_tokens,
+            'cache_creation_tokens', p.cache_creation_tokens,
+            'reasoning_tokens', p.reasoning_tokens, 'cost_usd', p.cost_usd
+        ))
+) AS m (metric_type, metric_value, metric_data)
+
+-- clear_months --
+-- Forgets how many tokens were counted in the months from one day to another.
+DELETE FROM {{schema}}.usage_metrics AS t
+WHERE t.metric_type = 'monthly_tokens'
+    AND (t.period_start AT TIME ZONE coalesce(
+        (
+            SELECT z.timezone FROM unnest(%(ids)s::uuid[], %(zones)s::text[]) AS z (id, timezone)
+            WHERE z.id = t.organization_id
+        ),
+        'UTC'
+    )) BETWEEN date_trunc('month', %(since)s::timestamp)
+        AND date_trunc('month', %(until)s::timestamp)
+
+-- recount_months --
+-- Sums up the tokens of the months from one day to another.
+INSERT INTO {{schema}}.usage_metrics (
+    organization_id, metric_type, metric_value, metric_data, period_start, period_end
+)
+SELECT
+    m.organization_id, 'monthly_tokens', sum(m.metric_value), '{}',
+    m.month AT TIME ZONE m.timezone, (m.month + interval '1 month') AT TIME ZONE m.timezone
+FROM (
+    SELECT
+        u.organization_id, u.metric_value, z.timezone,
+        date_trunc('month', u.period_start AT TIME ZONE z.timezone) AS month
+    FROM {{schema}}.usage_metrics AS u
+    LEFT JOIN {{schema}}.organizations AS o ON o.id = u.organization_id
+    CROSS JOIN LATERAL (SELECT coalesce(o.timezone, 'UTC')) AS z (timezone)
+    WHERE u.metric_type = 'token_usage' AND u.organization_id IS NOT NULL AND u.metric_value > 0
+) AS m
+WHERE m.month BETWEEN date_trunc('month', %(since)s::timestamp)
+    AND date_trunc('month', %(until)s::timestamp)
+GROUP BY m.organization_id, m.month, m.timezone
+
+-- metrics --
+-- What was counted of the days between two times; every filter is optional.
+SELECT
+    m.metric_type AS metric, o.slug AS organization, u.username AS "user", m.model_name AS model,
+    m.period_start, m.period_end, m.metric_value AS value, m.metric_data AS data
+FROM {{schema}}.usage_metrics AS m
+LEFT JOIN {{schema}}.organizations AS o ON o.id = m.organization_id
+LEFT JOIN {{schema}}.users AS u ON u.id = m.user_id
+WHERE (%(since)s::timestamptz IS NULL OR m.period_end > %(since)s)
+    AND (%(until)s::timestamptz IS NULL OR m.period_start < %(until)s)
+    AND (%(metric)s::text IS NULL OR m.metric_type = %(metric)s)
+    AND (%(organization)s::text IS NULL OR o.slug = %(organization)s)
+    AND (%(user)s::text IS NULL OR u.username = %(user)s)
+    AND (%(model)s::text IS NULL OR m.model_name = %(model)s)
+ORDER BY m.period_start, m.metric_type, o.slug, u.username, m.model_name

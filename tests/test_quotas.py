@@ -1,0 +1,395 @@
+"""Limits of organizations, asked when a workflow starts."""
+
+from __future__ import annotations
+
+import asyncio
+import pickle
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from langgraph.types import Command
+
+from langgraph_persist import Persist, PersistCallbackHandler
+from langgraph_persist.errors import ConfigurationError, NotRecorded, PersistError, QuotaExceeded
+from langgraph_persist.quotas import Quota
+from tests.checks import query
+from tests.graphs import approval_graph, chain_of, chat_graph, fake_model
+
+
+@pytest.fixture
+def persist(migrated: str) -> Iterator[Persist]:
+    with Persist(migrated) as opened:
+        yield opened
+
+
+def ask(persist: Persist, thread: str = "t", **whose: Any) -> None:
+    """A request, which a limit may refuse."""
+    graph = persist.attach(chain_of(["a"]).compile())
+    graph.invoke({"count": 0}, persist.config(thread, **whose))
+
+
+def used(persist: Persist, name: str, organization: str = "acme") -> Quota:
+    return next(q for q in persist.organizations.quotas(organization) if q.name == name)
+
+
+# --- daily requests ---
+
+
+def test_more_requests_than_allowed_are_refused(persist: Persist) -> None:
+    persist.organizations.save("acme", max_daily_requests=2)
+    ask(persist, organization="acme")
+    ask(persist, organization="acme", user="ann")
+    with pytest.raises(QuotaExceeded) as refused:
+        ask(persist, organization="acme")
+
+    error = refused.value
+    assert isinstance(error, PersistError)
+    assert (error.organization, error.quota) == ("acme", "daily_requests")
+    assert (error.limit, error.used) == (2, 2)
+    midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    assert error.resets_at == midnight + timedelta(days=1)
+    assert "may have 2 daily requests until" in str(error)
+    assert str(pickle.loads(pickle.dumps(error))) == str(error)
+    assert used(persist, "daily_requests") == Quota(
+        name="daily_requests", limit=2, used=2, resets_at=error.resets_at
+    )
+
+
+def test_a_refused_run_is_recorded(persist: Persist) -> None:
+    persist.organizations.save("acme", max_daily_requests=0)
+    with pytest.raises(QuotaExceeded):
+        ask(persist, organization="acme", user="ann")
+
+    (workflow,) = persist.history.workflows(status="refused")
+    assert (workflow.user, workflow.organization, workflow.turn) == ("ann", "acme", 1)
+    assert workflow.error_type == "langgraph_persist.errors.QuotaExceeded"
+    assert [(run.status, run.kind) for run in workflow.runs] == [("refused", "start")]
+    assert workflow.nodes == ()
+    assert persist.usage.metrics("success_rate")[0].data["refused"] == 1
+    persist.usage.rebuild()
+    assert persist.usage.metrics("success_rate")[0].data["refused"] == 1
+    assert used(persist, "daily_requests").used == 0
+
+
+def test_an_organization_without_limits_is_only_counted(persist: Persist) -> None:
+    for _ in range(3):
+        ask(persist, organization="acme")
+    assert used(persist, "daily_requests") == Quota(
+        name="daily_requests",
+        limit=None,
+        used=3,
+        resets_at=used(persist, "daily_requests").resets_at,
+    )
+
+
+def test_an_organization_that_is_made_has_limits(persist: Persist) -> None:
+    made = persist.organizations.save("acme")
+    assert (made.max_users, made.max_daily_requests, made.max_monthly_tokens) == (
+        10,
+        1000,
+        1_000_000,
+    )
+    ask(persist, organization="other")
+    named = persist.organizations.get("other")
+    assert (named.max_users, named.max_daily_requests, named.max_monthly_tokens) == (
+        None,
+        None,
+        None,
+    )
+
+
+def test_a_limit_holds_as_soon_as_it_is_set(persist: Persist) -> None:
+    ask(persist, organization="acme", user="ann")
+    with psycopg.connect(persist.url) as conn:
+        conn.execute("UPDATE langgraph_persist.organizations SET max_daily_requests = 1")
+    with pytest.raises(QuotaExceeded):
+        ask(persist, organization="acme")
+
+
+def test_a_users_organization_counts_where_none_is_named(persist: Persist) -> None:
+    ask(persist, user="ann")
+    persist.organizations.save("acme", max_daily_requests=1)
+    persist.users.save("ann", organization="acme")
+    ask(persist, user="ann")
+    with pytest.raises(QuotaExceeded):
+        ask(persist, user="ann")
+    ask(persist, user="bob")
+    assert used(persist, "daily_requests").used == 1
+
+
+def test_counting_only_refuses_nothing(migrated: str) -> None:
+    with Persist(migrated, enforce_quotas=False) as persist:
+        persist.organizations.save("acme", max_daily_requests=1, max_users=0)
+        for _ in range(3):
+            ask(persist, organization="acme", user="ann")
+        assert used(persist, "daily_requests").used == 3
+        persist.users.save("bob", organization="acme")
+
+
+def test_a_handler_alone_refuses_too(migrated: str) -> None:
+    with Persist(migrated) as persist:
+        persist.organizations.save("acme", max_daily_requests=0)
+        config = persist.config("t", organization="acme")
+    handler = PersistCallbackHandler(migrated)
+    with pytest.raises(QuotaExceeded):
+        fake_model("hi").invoke("hello", {**config, "callbacks": [handler]})
+    handler.close()
+    counting = PersistCallbackHandler(migrated, enforce_quotas=False)
+    fake_model("hi").invoke("hello", {**config, "callbacks": [counting]})
+    counting.close()
+    assert query(migrated, "SELECT status FROM workflows ORDER BY turn") == [
+        {"status": "refused"},
+        {"status": "completed"},
+    ]
+
+
+def test_a_resume_is_no_new_request(persist: Persist) -> None:
+    persist.organizations.save("acme", max_daily_requests=1)
+    graph = persist.attach(approval_graph().compile(checkpointer=persist.checkpointer))
+    config = persist.config("t", organization="acme")
+    graph.invoke({"count": 0}, config)
+    assert graph.invoke(Command(resume="yes"), config)["log"] == ["draft", "ask:yes", "publish"]
+    with pytest.raises(QuotaExceeded):
+        graph.invoke({"count": 0}, config)
+    assert used(persist, "daily_requests").used == 1
+
+
+def test_a_replay_is_a_new_request(persist: Persist) -> None:
+    persist.organizations.save("acme", max_daily_requests=2)
+    graph = persist.attach(chain_of(["a", "b"]).compile(checkpointer=persist.checkpointer))
+    config = persist.config("t", organization="acme")
+    graph.invoke({"count": 0}, config)
+    earlier = [*graph.get_state_history(config)][2].config
+    earlier["metadata"] = {"organization": "acme"}
+    graph.invoke(None, earlier)
+    with pytest.raises(QuotaExceeded):
+        graph.invoke(None, earlier)
+    statuses = query(persist.url, "SELECT status FROM workflows ORDER BY turn")
+    assert [row["status"] for row in statuses] == ["completed", "completed", "refused"]
+    assert used(persist, "daily_requests").used == 2
+    persist.usage.rebuild()
+    assert used(persist, "daily_requests").used == 2
+
+
+def test_what_runs_within_a_workflow_is_no_request(persist: Persist) -> None:
+    persist.organizations.save("acme", max_daily_requests=1)
+    graph = persist.attach(chat_graph("hi").compile())
+    graph.invoke({"messages": []}, persist.config("t", organization="acme", user="ann"))
+    assert used(persist, "daily_requests").used == 1
+
+
+async def test_async_runs_are_refused_too(persist: Persist) -> None:
+    persist.organizations.save("acme", max_daily_requests=2)
+    graph = persist.attach(chain_of(["a"]).compile())
+    answers = await asyncio.gather(
+        *(
+            graph.ainvoke({"count": 0}, persist.config(f"t-{n}", organization="acme"))
+            for n in range(5)
+        ),
+        return_exceptions=True,
+    )
+    assert [type(answer) for answer in answers].count(QuotaExceeded) == 3
+    await asyncio.to_thread(persist.flush)
+    found = query(persist.url, "SELECT status, count(*) AS n FROM workflows GROUP BY 1 ORDER BY 1")
+    assert found == [{"status": "completed", "n": 2}, {"status": "refused", "n": 3}]
+
+
+async def test_the_event_loop_goes_on_while_an_admission_waits(persist: Persist) -> None:
+    persist.organizations.save("acme")
+    graph = persist.attach(chain_of(["a"]).compile())
+    config = persist.config("t", organization="acme")
+    await graph.ainvoke({"count": 0}, config)
+    with psycopg.connect(persist.url) as conn:
+        conn.execute("UPDATE langgraph_persist.usage_metrics SET metric_value = metric_value")
+        run = asyncio.create_task(graph.ainvoke({"count": 0}, config))
+        blocked = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+        while not query(persist.url, f"{blocked} AND datname = current_database()"):
+            await asyncio.sleep(0.01)
+        assert not run.done()
+        conn.commit()
+    await run
+
+
+def test_many_at_once_get_what_is_there(persist: Persist) -> None:
+    persist.organizations.save("acme", max_daily_requests=10, max_users=None)
+    graph = persist.attach(chain_of(["a"]).compile())
+
+    def one(number: int) -> bool:
+        try:
+            graph.invoke({"count": 0}, persist.config(f"t-{number}", organization="acme"))
+        except QuotaExceeded:
+            return False
+        return True
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sum(pool.map(one, range(30))) == 10
+    assert used(persist, "daily_requests").used == 10
+
+
+def test_many_processes_get_what_is_there(persist: Persist) -> None:
+    persist.organizations.save("acme", max_daily_requests=12, max_users=9)
+    workers = [
+        subprocess.Popen(
+            [sys.executable, "-m", "tests._quota_worker", persist.url, "10", f"p{number}"],
+            cwd=Path(__file__).parent.parent,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for number in range(3)
+    ]
+    for worker in workers:
+        assert worker.stdout is not None
+        assert worker.stdout.readline() == "ready\n"
+    for worker in workers:
+        assert worker.stdin is not None
+        worker.stdin.write("go\n")
+        worker.stdin.flush()
+    admitted = [int(worker.communicate(timeout=120)[0]) for worker in workers]
+    # Each request has a user of its own, so the number of users is what limits them.
+    assert sum(admitted) == 9
+    counts = query(persist.url, "SELECT count(*) AS n FROM users WHERE organization_id IS NOT NULL")
+    assert counts == [{"n": 9}]
+    found = query(persist.url, "SELECT status, count(*) AS n FROM workflows GROUP BY 1 ORDER BY 1")
+    assert found == [{"status": "completed", "n": 9}, {"status": "refused", "n": 21}]
+    persist.usage.rebuild()
+    assert used(persist, "daily_requests").used == 9
+
+
+# --- monthly tokens and users ---
+
+
+def test_tokens_of_the_month_are_limited(persist: Persist) -> None:
+    persist.organizations.save("acme", max_monthly_tokens=15, timezone="Pacific/Auckland")
+    graph = persist.attach(chat_graph("one", "one", "one").compile())
+    config = persist.config("t", organization="acme")
+    graph.invoke({"messages": []}, config)
+    assert used(persist, "monthly_tokens").used == 8
+    graph.invoke({"messages": []}, config)
+    with pytest.raises(QuotaExceeded) as refused:
+        graph.invoke({"messages": []}, config)
+    assert (refused.value.quota, refused.value.limit, refused.value.used) == (
+        "monthly_tokens",
+        15,
+        16,
+    )
+    assert used(persist, "daily_requests").used == 2
+    reset = refused.value.resets_at
+    assert reset is not None
+    with psycopg.connect(persist.url) as conn:
+        local = conn.execute("SELECT %s AT TIME ZONE 'Pacific/Auckland'", [reset]).fetchone()
+    assert local is not None
+    assert (local[0].day, local[0].hour) == (1, 0)
+
+
+def test_users_are_limited(persist: Persist) -> None:
+    persist.organizations.save("acme", max_users=2)
+    persist.users.save("ann", organization="acme")
+    ask(persist, organization="acme", user="bob")
+    ask(persist, organization="acme", user="bob")
+    with pytest.raises(QuotaExceeded) as refused:
+        ask(persist, organization="acme", user="eve")
+    assert (refused.value.quota, refused.value.used, refused.value.resets_at) == ("users", 2, None)
+    assert "raise its max_users" in str(refused.value)
+    with pytest.raises(QuotaExceeded):
+        persist.users.save("dan", organization="acme")
+    with pytest.raises(NotRecorded):
+        persist.users.get("dan")
+    ask(persist, organization="acme")
+    assert used(persist, "users") == Quota(name="users", limit=2, used=2, resets_at=None)
+
+
+# --- what must not happen ---
+
+
+def test_an_unreachable_database_refuses_nobody(
+    persist: Persist, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Admission is not worth an outage: what cannot be asked is admitted, and counted later."""
+
+    def broken(asked: Any) -> None:
+        raise psycopg.OperationalError("gone")
+
+    persist.organizations.save("acme", max_daily_requests=0)
+    handler = persist.handler
+    assert handler.quotas is not None
+
+    monkeypatch.setattr(handler.quotas, "_ask", broken)
+    ask(persist, organization="acme")
+    assert handler.failures.counts == {"admit: OperationalError": 1}
+    assert used(persist, "daily_requests").used == 1
+
+
+def test_only_runs_for_somebody_ask(migrated: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And a user without limits is not asked for again at once."""
+    asked: list[Any] = []
+    with Persist(migrated) as persist:
+        quotas = persist.handler.quotas
+        assert quotas is not None
+        original = quotas._ask
+
+        def ask_and_note(request: Any) -> Any:
+            asked.append(request)
+            return original(request)
+
+        monkeypatch.setattr(quotas, "_ask", ask_and_note)
+        ask(persist)
+        assert asked == []
+        ask(persist, user="ann")
+        ask(persist, user="ann")
+        assert len(asked) == 1
+        monkeypatch.setattr(time, "monotonic", lambda: 10**9)
+        ask(persist, user="ann")
+        assert len(asked) == 2
+
+
+# --- accounts ---
+
+
+def test_users_have_roles(persist: Persist) -> None:
+    persist.organizations.save("acme", name="Acme Inc", settings={"plan": "gold"})
+    ann = persist.users.save(
+        "ann", organization="acme", role="admin", email="ann@acme.org", language="de"
+    )
+    assert (ann.organization, ann.role, ann.email) == ("acme", "admin", "ann@acme.org")
+    ask(persist, user="bob", organization="acme")
+    assert persist.users.get("bob").role == "user"
+    assert [user.username for user in persist.users.all(organization="acme")] == ["ann", "bob"]
+    assert [user.username for user in persist.users.all(role="admin")] == ["ann"]
+    changed = persist.users.save("ann", role="viewer", organization=None)
+    assert (changed.role, changed.organization, changed.language) == ("viewer", None, "de")
+    acme = persist.organizations.save("acme", is_active=False, max_users=None)
+    assert (acme.name, acme.settings, acme.max_users, acme.max_daily_requests, acme.is_active) == (
+        "Acme Inc",
+        {"plan": "gold"},
+        None,
+        1000,
+        False,
+    )
+    assert persist.organizations.all() == [acme]
+
+
+def test_mistakes_are_told(persist: Persist) -> None:
+    with pytest.raises(ConfigurationError, match="no role 'boss'; there are admin"):
+        persist.users.save("ann", role="boss")  # type: ignore[arg-type]
+    with pytest.raises(NotRecorded, match=r"no organization 'acme'; make it with organizations"):
+        persist.users.save("ann", organization="acme")
+    with pytest.raises(NotRecorded, match="no user 'ann'"):
+        persist.users.get("ann")
+    with pytest.raises(NotRecorded, match="no organization 'acme'"):
+        persist.organizations.get("acme")
+    with pytest.raises(NotRecorded, match="no organization 'acme'"):
+        persist.organizations.quotas("acme")
+    persist.users.save("ann", email="a@b.c")
+    with pytest.raises(ConfigurationError, match="users_email_key"):
+        persist.users.save("bob", email="a@b.c")
+    with pytest.raises(NotRecorded):
+        persist.users.get("bob")
