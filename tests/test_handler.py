@@ -598,7 +598,6 @@ def test_agent(persist: Persist, rows: Any, mode: str) -> None:
         ("model", "completed"),
         ("tools", "completed"),
         ("model", "completed"),
-        ("tools", "skipped"),
     ]
     first, second = rows("SELECT * FROM generations ORDER BY started_at")
     assert first["tool_calls"][0]["name"] == "weather"

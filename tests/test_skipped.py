@@ -162,18 +162,21 @@ def test_command_to_the_parent(persist: Persist, rows: Any) -> None:
     assert skipped(rows) == [("c", 2)]
 
 
-def test_every_decision_of_a_loop_counts(persist: Persist, rows: Any) -> None:
+def test_what_a_loop_never_came_to_is_skipped_once(persist: Persist, rows: Any) -> None:
     builder = StateGraph(Steps)
-    for name in ("a", "again", "out"):
+    for name in ("a", "again", "out", "never"):
         builder.add_node(name, step(name))
     builder.add_edge(START, "a")
     builder.add_edge("again", "a")
     builder.add_conditional_edges(
-        "a", lambda state: "again" if state["count"] < 4 else "out", ["again", "out"]
+        "a", lambda state: "again" if state["count"] < 4 else "out", ["again", "out", "never"]
     )
     graph = persist.attach(builder.compile(checkpointer=persist.checkpointer))
     graph.invoke({"count": 0}, persist.config("t"))
-    assert skipped(rows) == [("out", 2), ("out", 4), ("again", 6)]
+    assert skipped(rows) == [("never", 6)]
+    (row,) = rows("SELECT input_checkpoint_id FROM nodes WHERE status = 'skipped'")
+    last = rows("SELECT checkpoint_id FROM nodes WHERE node_name = 'a' ORDER BY step DESC LIMIT 1")
+    assert row["input_checkpoint_id"] == last[0]["checkpoint_id"]
 
 
 def test_in_subgraphs(persist: Persist, rows: Any) -> None:

@@ -1,8 +1,7 @@
-"""Nodes that a conditional edge or a ``Command`` could have led to, and did not.
+"""Nodes that a conditional edge or a ``Command`` could have led to, and that never ran.
 
 No event tells of them. What a node could lead to is declared in its graph; what it did lead to is
-what its routers returned and what ran in the next step. So a step's skipped nodes are known once
-the step after the next begins, or the graph has ended.
+what its routers returned, and what ran after it. So they are known when a call of a graph ends.
 """
 
 from __future__ import annotations
@@ -24,26 +23,37 @@ _SEQUENCE = "seq:step:"
 
 
 @dataclass(slots=True)
-class Step:
-    """What the nodes of one step of a graph decided."""
+class Offer:
+    """A node that could have run, as it was offered last."""
 
+    step: int
     checkpoint_ns: str
-    clock: Clock = field(default_factory=Clock)
-    offered: dict[str, set[str]] = field(default_factory=dict)
-    """Nodes that may be skipped, and the nodes that could have led to them."""
-    ended: set[str] = field(default_factory=set)
-    chosen: set[str] = field(default_factory=set)
-    untold: set[str] = field(default_factory=set)
-    """Nodes whose choice was not told: it shows in what starts next."""
+    clock: Clock
+    by: set[str] = field(default_factory=set)
+    told: bool = True
+    """Whether all who offered it told what they chose; else it shows in what ran."""
 
 
 @dataclass(slots=True)
 class Course:
-    """The course of one call of a graph, as far as it is not settled yet."""
+    """The course of one call of a graph."""
 
     builder: Any
-    steps: dict[int, Step] = field(default_factory=dict)
-    started: dict[int, set[str]] = field(default_factory=dict)
+    offers: dict[str, Offer] = field(default_factory=dict)
+    chosen: set[str] = field(default_factory=set)
+    started: set[str] = field(default_factory=set)
+    ended: set[str] = field(default_factory=set)
+
+
+@dataclass(slots=True)
+class Choice:
+    """A node under way in a graph that has edges to choose from."""
+
+    name: str
+    step: int
+    checkpoint_ns: str
+    routed: list[Any] = field(default_factory=list)
+    """What its routers returned, in their order."""
 
 
 def course_of(graph: Any) -> Course | None:
@@ -75,9 +85,7 @@ class Skipped:
             return
         span.choice = Choice(name, step, checkpoint_ns)
         with graph.root.lock:
-            course.started.setdefault(step, set()).add(name)
-            due = _take(course, step - 1)
-        self._record(graph, course, due, sure=True)
+            course.started.add(name)
 
     def ended(self, span: Span, outputs: Any) -> None:
         """A node has ended well, after its routers."""
@@ -85,33 +93,25 @@ class Skipped:
         if graph is None or choice is None or (course := graph.course) is None:
             return
         with graph.root.lock:
-            step = course.steps.setdefault(choice.step, Step(choice.checkpoint_ns))
-            _decide(course.builder, step, choice, outputs)
+            _decide(course, choice, outputs)
 
     def finish(self, graph: Span, well: bool) -> None:
-        """The graph has ended; ``well`` if it came to its end."""
+        """The graph has ended; ``well`` if it came to its end, so that all it chose has run."""
         if (course := graph.course) is None:
             return
         with graph.root.lock:
-            due = _take(course, 2**62)
-        self._record(graph, course, due, sure=well)
+            _add_edges(course)
+            left_out = [
+                (name, offer)
+                for name, offer in course.offers.items()
+                if name not in course.started | course.chosen
+                and (offer.told or (well and not _may_be_cached(course.builder, name)))
+            ]
+        for name, offer in left_out:
+            self._skip(graph, name, offer)
 
-    def _record(
-        self, graph: Span, course: Course, due: list[tuple[int, Step, set[str]]], sure: bool
-    ) -> None:
-        for number, step, started in due:
-            if step.offered:
-                _add_edges(course.builder, step)
-            for name, deciders in step.offered.items():
-                if name in step.chosen or name in started:
-                    continue
-                if deciders & step.untold and not (sure and _runs_at_once(course.builder, name)):
-                    continue
-                self._skip(graph, number, step, name, sorted(deciders))
-
-    def _skip(self, graph: Span, number: int, step: Step, name: str, by: list[str]) -> None:
-        root, run = graph.root, graph.root.run
-        above = graph.node
+    def _skip(self, graph: Span, name: str, offer: Offer) -> None:
+        root, run, above = graph.root, graph.root.run, graph.node
         fields: Fields = {
             **self._recording.identity(graph),
             "id": uuid7(),
@@ -119,68 +119,44 @@ class Skipped:
             "node_name": clean_text(name),
             "node_type": "node",
             "status": "skipped",
-            "step": number + 1,
+            "step": offer.step + 1,
             "task_id": None,
-            "checkpoint_ns": step.checkpoint_ns,
-            "execution_order": root.run.next_order(executed=False),
-            "started_at": step.clock.at,
-            "completed_at": step.clock.at,
-            "metadata": to_json({"skipped_by": by}),
+            "checkpoint_ns": offer.checkpoint_ns,
+            "execution_order": run.next_order(executed=False),
+            "started_at": offer.clock.at,
+            "completed_at": offer.clock.at,
+            "metadata": to_json({"skipped_by": sorted(offer.by)}),
         }
-        thread_id = run.thread_id if graph.thread_id is None else graph.thread_id
-        place = Graph(thread_id, step.checkpoint_ns, graph.id)
-        node = OpenNode(fields, place, number + 1, above, ended=True)
+        place = Graph(graph.thread_id or run.thread_id, offer.checkpoint_ns, graph.id)
+        node = OpenNode(fields, place, offer.step + 1, above, ended=True)
         if not run.hold(node):
             self._recording.send(root, [*node.collect({})])
 
 
-@dataclass(slots=True)
-class Choice:
-    """A node under way in a graph that has edges to choose from."""
-
-    name: str
-    step: int
-    checkpoint_ns: str
-    routed: list[Any] = field(default_factory=list)
-    """What its routers returned, in their order."""
-
-
-def _take(course: Course, before: int) -> list[tuple[int, Step, set[str]]]:
-    """The steps before this one, each with the nodes that started after it."""
-    due = [number for number in course.steps if number < before]
-    taken = [(n, course.steps.pop(n), course.started.get(n + 1, set())) for n in sorted(due)]
-    for number in [n for n in course.started if n <= before]:
-        del course.started[number]
-    return taken
-
-
-def _decide(builder: Any, step: Step, choice: Choice, outputs: Any) -> None:
+def _decide(course: Course, choice: Choice, outputs: Any) -> None:
     """Add what a node could lead to, and what it did lead to as far as it told."""
-    name = choice.name
-    branches = list(builder.branches.get(name, {}).values())
+    branches = list(course.builder.branches.get(choice.name, {}).values())
     told = len(branches) == len(choice.routed)
     for index, branch in enumerate(branches):
-        _offer(step, name, (branch.ends or {}).values())
+        _offer(course, choice, (branch.ends or {}).values(), told)
         if told:
-            step.chosen.update(_routed(choice.routed[index], branch.ends))
-    if (node := builder.nodes.get(name)) is not None:
-        _offer(step, name, node.ends or ())
-    if not told:
-        step.untold.add(name)
-    step.ended.add(name)
-    step.chosen.update(_commanded(outputs))
+            course.chosen.update(_routed(choice.routed[index], branch.ends))
+    if (node := course.builder.nodes.get(choice.name)) is not None:
+        _offer(course, choice, node.ends or (), told=True)
+    course.ended.add(choice.name)
+    course.chosen.update(_commanded(outputs))
 
 
-def _add_edges(builder: Any, step: Step) -> None:
-    """Add what the plain edges of the step's nodes led to."""
-    step.chosen.update(end for start, end in builder.edges if start in step.ended)
-    step.chosen.update(end for starts, end in builder.waiting_edges if step.ended & {*starts})
-
-
-def _offer(step: Step, name: str, targets: Iterable[str]) -> None:
+def _offer(course: Course, choice: Choice, targets: Iterable[str], told: bool) -> None:
     for target in targets:
-        if target != END:
-            step.offered.setdefault(target, set()).add(name)
+        if target == END:
+            continue
+        last = course.offers.get(target)
+        offer = Offer(choice.step, choice.checkpoint_ns, Clock(), {choice.name}, told)
+        if last is not None:
+            offer.by |= last.by
+            offer.told = told and last.told
+        course.offers[target] = offer
 
 
 def _routed(returned: Any, ends: Any) -> Iterator[str]:
@@ -200,7 +176,14 @@ def _commanded(outputs: Any) -> Iterator[str]:
             yield target.node if isinstance(target, Send) else target
 
 
-def _runs_at_once(builder: Any, name: str) -> bool:
-    """Whether a chosen node would have been seen to start in the next step."""
+def _add_edges(course: Course) -> None:
+    """Add what the plain edges of the nodes that ended lead to."""
+    course.chosen.update(end for start, end in course.builder.edges if start in course.ended)
+    waiting = course.builder.waiting_edges
+    course.chosen.update(end for starts, end in waiting if course.ended & {*starts})
+
+
+def _may_be_cached(builder: Any, name: str) -> bool:
+    """Whether a chosen node might have run without being seen to start."""
     node = builder.nodes.get(name)
-    return node is not None and not node.defer and node.cache_policy is None
+    return node is None or node.cache_policy is not None

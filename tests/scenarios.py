@@ -1,0 +1,575 @@
+"""Every kind of execution, once: what the tests run, what SCENARIOS.md shows, what is compared.
+
+``python -m tests.scenarios`` writes the page. What it says is recorded is what the tests assert.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from deepagents import create_deep_agent
+from langchain.agents import create_agent
+from langchain.agents.middleware import AgentMiddleware, ModelCallLimitMiddleware
+from langchain_core.language_models.fake_chat_models import GenericFakeChatModel
+from langchain_core.messages import AIMessage, AIMessageChunk
+from langchain_core.outputs import ChatGenerationChunk
+from langchain_core.prompts import ChatPromptTemplate
+from langchain_core.runnables import RunnableLambda
+from langgraph.cache.memory import InMemoryCache
+from langgraph.func import entrypoint, task
+from langgraph.graph import END, START, StateGraph
+from langgraph.types import CachePolicy, Command, RetryPolicy, Send
+
+from tests.graphs import (
+    Steps,
+    answer,
+    approval_graph,
+    chain_of,
+    chat_graph,
+    fake_model,
+    fan_of,
+    step,
+    weather,
+)
+
+PAGE = Path(__file__).parent.parent / "SCENARIOS.md"
+
+
+class Way(NamedTuple):
+    """How a run is called."""
+
+    method: str
+    stream_mode: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.method}-{self.stream_mode}" if self.stream_mode else self.method
+
+
+WAYS = [Way("invoke"), Way("ainvoke")] + [
+    Way(method, mode)
+    for method in ("stream", "astream")
+    for mode in ("values", "updates", "messages")
+]
+
+
+@dataclass
+class Stage:
+    """Where a scenario is played: with which checkpointer, attached to what, called how."""
+
+    checkpointer: Any
+    way: Way = WAYS[0]
+    attach: Callable[[Any], Any] = lambda runnable: runnable
+    outcomes: list[Any] = field(default_factory=list)
+    """What each run gave: its result, its chunks, or the exception."""
+
+    def compile(self, builder: Any, **options: Any) -> Any:
+        """A graph with the checkpointer."""
+        return self.attach(builder.compile(checkpointer=self.checkpointer, **options))
+
+    def run(self, runnable: Any, value: Any, thread_id: str = "t", **config: Any) -> None:
+        """Call it in this stage's way, whatever comes of it."""
+        whole: Any = {"configurable": {"thread_id": thread_id}, **config}
+        try:
+            self.outcomes.append(self._call(runnable, value, whole))
+        except Exception as error:
+            self.outcomes.append((type(error).__name__, str(error)))
+
+    def _call(self, runnable: Any, value: Any, config: Any) -> Any:
+        method, mode = self.way
+        options = {"stream_mode": mode} if mode and hasattr(runnable, "get_state") else {}
+        if method == "invoke":
+            return runnable.invoke(value, config)
+        if method == "ainvoke":
+            return asyncio.run(runnable.ainvoke(value, config))
+        if method == "stream":
+            return list(runnable.stream(value, config, **options))
+
+        async def collect() -> list[Any]:
+            return [chunk async for chunk in runnable.astream(value, config, **options)]
+
+        return asyncio.run(collect())
+
+
+class Scenario(NamedTuple):
+    """One kind of execution, and what is recorded of it."""
+
+    title: str
+    recorded: str
+    play: Callable[[Stage], None]
+
+    @property
+    def name(self) -> str:
+        return self.play.__name__
+
+
+SCENARIOS: list[Scenario] = []
+
+
+def scenario(title: str, recorded: str) -> Callable[[Callable[[Stage], None]], Scenario]:
+    """Adds a scenario to the registry."""
+
+    def add(play: Callable[[Stage], None]) -> Scenario:
+        SCENARIOS.append(Scenario(title, recorded, play))
+        return SCENARIOS[-1]
+
+    return add
+
+
+def graph_of(*edges: tuple[str, str], **nodes: Any) -> StateGraph[Any, Any, Any, Any]:
+    """Nodes by name, and edges."""
+    builder = StateGraph(Steps)
+    for name, node in nodes.items():
+        builder.add_node(name, node)
+    for before, after in edges:
+        builder.add_edge(before, after)
+    return builder
+
+
+def logs(name: str) -> Any:
+    """A node that may run beside others: it only logs itself."""
+    return lambda state: {"log": [name]}
+
+
+class Caller(GenericFakeChatModel):
+    """A fake model that takes tools, and calls them when streaming too."""
+
+    def bind_tools(self, tools: Any, **kwargs: Any) -> Any:
+        return self
+
+    def _stream(
+        self, messages: Any, stop: Any = None, run_manager: Any = None, **kwargs: Any
+    ) -> Iterator[ChatGenerationChunk]:
+        said: Any = next(self.messages)
+        calls: list[Any] = [
+            {"name": c["name"], "args": json.dumps(c["args"]), "id": c["id"], "index": i}
+            for i, c in enumerate(said.tool_calls)
+        ]
+        chunk = ChatGenerationChunk(
+            message=AIMessageChunk(
+                content=said.content,
+                tool_call_chunks=calls,
+                usage_metadata=said.usage_metadata,
+                response_metadata=said.response_metadata,
+                chunk_position="last",
+            )
+        )
+        if run_manager is not None:
+            run_manager.on_llm_new_token(said.content, chunk=chunk)
+        yield chunk
+
+
+def caller(*messages: AIMessage) -> Caller:
+    return Caller(messages=iter(messages))
+
+
+def wants(tool: str, **args: Any) -> AIMessage:
+    """A model's wish to call a tool."""
+    return answer("let me see", tool_calls=[{"name": tool, "args": args, "id": f"call-{tool}"}])
+
+
+@scenario("Sequence", "completed: a, b, c")
+def sequence(stage: Stage) -> None:
+    stage.run(stage.compile(chain_of(["a", "b", "c"])), {"count": 0})
+
+
+@scenario("Parallel branches", "completed: x, y, z, join")
+def parallel(stage: Stage) -> None:
+    stage.run(stage.compile(fan_of(["x", "y", "z"])), {"count": 0})
+
+
+@scenario("Conditional edge", "completed: a, b, c skipped")
+def conditional(stage: Stage) -> None:
+    builder = graph_of((START, "a"), a=step("a"), b=step("b"), c=step("c"))
+    builder.add_conditional_edges("a", lambda state: "b", ["b", "c"])
+    stage.run(stage.compile(builder), {"count": 0})
+
+
+@scenario("`Send` map-reduce", "completed: work x3, reduce")
+def send(stage: Stage) -> None:
+    builder = graph_of(
+        ("work", "reduce"), work=lambda arg: {"log": [str(arg["count"])]}, reduce=step("reduce")
+    )
+    builder.add_conditional_edges(
+        START, lambda state: [Send("work", {"count": i}) for i in range(3)], ["work"]
+    )
+    stage.run(stage.compile(builder), {"count": 0})
+
+
+@scenario("Subgraph", "completed: a, sub[i, j]")
+def subgraph(stage: Stage) -> None:
+    inner = chain_of(["i", "j"]).compile()
+    stage.run(stage.compile(graph_of((START, "a"), ("a", "sub"), a=step("a"), sub=inner)), {})
+
+
+@scenario("Subgraph that saves nothing", "completed: a, sub[i, j]")
+def stateless_subgraph(stage: Stage) -> None:
+    inner = chain_of(["i", "j"]).compile(checkpointer=False)
+    stage.run(stage.compile(graph_of((START, "a"), ("a", "sub"), a=step("a"), sub=inner)), {})
+
+
+@scenario(
+    "Subgraph with a memory of its own, two turns",
+    "completed: a, sub[i, j]; completed: a, sub[i, j]",
+)
+def stateful_subgraph(stage: Stage) -> None:
+    inner = chain_of(["i", "j"]).compile(checkpointer=True)
+    graph = stage.compile(graph_of((START, "a"), ("a", "sub"), a=step("a"), sub=inner))
+    for _ in range(2):
+        stage.run(graph, {"count": 0})
+
+
+@scenario("Subgraph in a subgraph", "completed: outer[middle[i, j]]")
+def nested_twice(stage: Stage) -> None:
+    inner = chain_of(["i", "j"]).compile()
+    middle = graph_of((START, "middle"), middle=inner).compile()
+    stage.run(stage.compile(graph_of((START, "outer"), outer=middle)), {"count": 0})
+
+
+@scenario("Graph called in a node, on a thread of its own", "completed: call[i, j]")
+def called_graph(stage: Stage) -> None:
+    inner = chain_of(["i", "j"]).compile(checkpointer=stage.checkpointer)
+    config: Any = {"configurable": {"thread_id": "own"}}
+
+    def call(state: Steps) -> Any:
+        return {"count": inner.invoke({"count": 5}, config)["count"]}
+
+    async def acall(state: Steps) -> Any:
+        return {"count": (await inner.ainvoke({"count": 5}, config))["count"]}
+
+    stage.run(stage.compile(graph_of((START, "call"), call=RunnableLambda(call, acall))), {})
+
+
+@scenario("`@entrypoint` and `@task`", "completed: flow[task double x3]")
+def functional(stage: Stage) -> None:
+    @task
+    def double(x: int) -> int:
+        return x * 2
+
+    @entrypoint(checkpointer=stage.checkpointer)
+    def flow(n: int) -> int:
+        return sum(future.result() for future in [double(i) for i in range(n)])
+
+    stage.run(stage.attach(flow), 3)
+
+
+@scenario("A node that asks a model and calls a tool", "completed: look(tool weather), ask(model)")
+def chat(stage: Stage) -> None:
+    stage.run(stage.compile(chat_graph("It is sunny")), {"messages": [("human", "Weather?")]})
+
+
+class Counting(AgentMiddleware[Any, Any, Any]):
+    """A middleware with a node before each model call."""
+
+    def before_model(self, state: Any, runtime: Any) -> None:
+        return None
+
+
+@scenario(
+    "`create_agent` with a tool and middlewares",
+    "completed: ModelCallLimitMiddleware.before_model, Counting.before_model, model(model),"
+    " ModelCallLimitMiddleware.after_model, tools(tool weather),"
+    " ModelCallLimitMiddleware.before_model, Counting.before_model, model(model),"
+    " ModelCallLimitMiddleware.after_model",
+)
+def agent(stage: Stage) -> None:
+    made = create_agent(
+        caller(wants("weather", city="Oslo"), answer("It is sunny")),
+        [weather],
+        middleware=[ModelCallLimitMiddleware(run_limit=5), Counting()],
+        checkpointer=stage.checkpointer,
+    )
+    stage.run(stage.attach(made), {"messages": [("human", "Weather?")]})
+
+
+@scenario(
+    "deepagents' `create_deep_agent` with a subagent",
+    "completed: PatchToolCallsMiddleware.before_agent, model(model),"
+    " tools(tool task)[PatchToolCallsMiddleware.before_agent, model(model), tools(tool weather),"
+    " model(model)], model(model), _ParentNotifierMiddleware.after_agent",
+)
+def deep_agent(stage: Stage) -> None:
+    made = create_deep_agent(
+        caller(wants("task", description="look", subagent_type="scout"), answer("It is sunny")),
+        subagents=[
+            {
+                "name": "scout",
+                "description": "Looks things up.",
+                "system_prompt": "You look things up.",
+                "model": caller(wants("weather", city="Oslo"), answer("sunny")),
+                "tools": [weather],
+            }
+        ],
+        checkpointer=stage.checkpointer,
+    )
+    stage.run(stage.attach(made), {"messages": [("human", "Weather?")]})
+
+
+@scenario("Node cache, second run", "completed: a, b; completed: a, b cached")
+def cached(stage: Stage) -> None:
+    builder = graph_of((START, "a"), ("a", "b"), a=step("a"))
+    builder.add_node("b", step("b"), cache_policy=CachePolicy())
+    graph = stage.compile(builder, cache=InMemoryCache())
+    for thread_id in ("t", "u"):
+        stage.run(graph, {"count": 0}, thread_id)
+
+
+@scenario("Retries", "completed: shaky failed, shaky attempt 2 failed, shaky attempt 3")
+def retries(stage: Stage) -> None:
+    tries: list[int] = []
+
+    def shaky(state: Steps) -> Any:
+        tries.append(1)
+        if len(tries) < 3:
+            raise ConnectionError("again")
+        return {"count": 1}
+
+    builder = StateGraph(Steps)
+    builder.add_node("shaky", shaky, retry_policy=RetryPolicy(initial_interval=0.001, jitter=False))
+    builder.add_edge(START, "shaky")
+    stage.run(stage.compile(builder), {"count": 0})
+
+
+@scenario("Error handler", "completed: bad failed, error_handler __error_handler__bad")
+def error_handler(stage: Stage) -> None:
+    def bad(state: Steps) -> Any:
+        raise ValueError("no luck")
+
+    builder = StateGraph(Steps)
+    builder.add_node("bad", bad, error_handler=lambda state: {"log": ["handled"]})
+    builder.add_edge(START, "bad")
+    stage.run(stage.compile(builder), {"count": 0})
+
+
+@scenario("Deferred node", "completed: a, long, short, longer, late")
+def deferred(stage: Stage) -> None:
+    builder = graph_of(
+        (START, "a"), ("a", "short"), ("a", "long"), ("long", "longer"),
+        a=logs("a"), short=logs("short"), long=logs("long"), longer=logs("longer"),
+    )  # fmt: skip
+    builder.add_node("late", logs("late"), defer=True)
+    builder.add_edge("short", "late")
+    builder.add_edge("longer", "late")
+    stage.run(stage.compile(builder), {"count": 0})
+
+
+@scenario("`Command(goto=…)`", "completed: decide, b, c skipped")
+def command(stage: Stage) -> None:
+    def decide(state: Steps) -> Command[Literal["b", "c"]]:
+        return Command(goto="b", update={"count": 1})
+
+    stage.run(
+        stage.compile(graph_of((START, "decide"), decide=decide, b=step("b"), c=step("c"))), {}
+    )
+
+
+@scenario("`Command.PARENT`", "completed: sub[leave], b, c skipped")
+def command_parent(stage: Stage) -> None:
+    def leave(state: Steps) -> Any:
+        return Command(goto="b", graph=Command.PARENT)
+
+    builder = graph_of((START, "sub"), b=step("b"), c=step("c"))
+    builder.add_node(
+        "sub", graph_of((START, "leave"), leave=leave).compile(), destinations=("b", "c")
+    )
+    stage.run(stage.compile(builder), {"count": 0})
+
+
+@scenario("Recursion limit", "failed (GraphRecursionError): a x3")
+def recursion_limit(stage: Stage) -> None:
+    builder = graph_of((START, "a"), a=step("a"))
+    builder.add_conditional_edges("a", lambda state: "a", ["a", END])
+    stage.run(stage.compile(builder), {"count": 0}, recursion_limit=3)
+
+
+@scenario("Failing node", "failed (ValueError): a, bad failed")
+def failure(stage: Stage) -> None:
+    def bad(state: Steps) -> Any:
+        raise ValueError("no luck")
+
+    stage.run(stage.compile(graph_of((START, "a"), ("a", "bad"), a=step("a"), bad=bad)), {})
+
+
+@scenario(
+    "Interrupt and resume",
+    "completed (start, resume): draft, ask interrupted(input_request completed), ask attempt 2,"
+    " publish",
+)
+def interrupted(stage: Stage) -> None:
+    graph = stage.compile(approval_graph())
+    stage.run(graph, {"count": 0})
+    stage.run(graph, Command(resume="yes"))
+
+
+@scenario("Static interrupt", "completed (start, resume): a, b")
+def static_interrupt(stage: Stage) -> None:
+    graph = stage.compile(chain_of(["a", "b"]), interrupt_before=["b"])
+    stage.run(graph, {"count": 0})
+    stage.run(graph, None)
+
+
+@scenario("`update_state`, then on from there", "completed: a, b, update a; completed (replay): b")
+def update_state(stage: Stage) -> None:
+    graph = stage.compile(chain_of(["a", "b"]))
+    stage.run(graph, {"count": 0})
+    config: Any = {"configurable": {"thread_id": "t"}}
+    before_b = next(s for s in graph.get_state_history(config) if s.next == ("b",))
+    forked = graph.update_state(before_b.config, {"count": 50})
+    stage.run(graph, None, configurable=forked["configurable"])
+
+
+@scenario("Time travel: replay", "completed: a, b; completed (replay): b")
+def replay(stage: Stage) -> None:
+    graph = stage.compile(chain_of(["a", "b"]))
+    stage.run(graph, {"count": 0})
+    config: Any = {"configurable": {"thread_id": "t"}}
+    before_b = next(s for s in graph.get_state_history(config) if s.next == ("b",))
+    stage.run(graph, None, configurable=before_b.config["configurable"])
+
+
+@scenario("`batch`", "completed: a; completed: a; completed: a")
+def batch(stage: Stage) -> None:
+    graph = stage.compile(chain_of(["a"]))
+    configs: list[Any] = [{"configurable": {"thread_id": f"t{n}"}} for n in range(3)]
+    inputs: list[Any] = [{"count": n} for n in range(3)]
+    if stage.way.method in ("invoke", "stream"):
+        stage.outcomes.append(graph.batch(inputs, configs))
+    else:
+        stage.outcomes.append(asyncio.run(graph.abatch(inputs, configs)))
+
+
+@scenario("LCEL chain without a graph", "completed: (model)")
+def lcel(stage: Stage) -> None:
+    prompt = ChatPromptTemplate.from_messages([("human", "{q}")])
+    stage.run(stage.attach(prompt | fake_model("fine thanks")), {"q": "How?"})
+
+
+@scenario("Chat model without a graph", "completed: (model)")
+def bare_model(stage: Stage) -> None:
+    stage.run(stage.attach(fake_model("hello there")), "hi")
+
+
+@scenario("Tool without a graph", "completed: (tool weather)")
+def bare_tool(stage: Stage) -> None:
+    stage.run(stage.attach(weather), {"city": "Rome"})
+
+
+# --- what was recorded, as the page has it ---
+
+WORKFLOWS = "SELECT * FROM workflows ORDER BY started_at, thread_id"
+RUNS = "SELECT workflow_id, kind FROM workflow_runs ORDER BY workflow_id, attempt"
+NODES = """
+SELECT n.*, r.attempt AS run_attempt FROM nodes n
+LEFT JOIN workflow_runs r ON r.thread_id = n.thread_id AND r.id = n.run_id
+ORDER BY n.node_type = 'update', r.attempt, n.step, n.node_type = 'error_handler', n.node_name,
+    n.attempt, n.status
+"""
+CALLS = """
+SELECT workflow_id, node_id, 'model' AS said, status, started_at FROM generations
+UNION ALL
+SELECT workflow_id, node_id, 'tool ' || tool_name, status, started_at FROM tool_executions
+UNION ALL
+SELECT workflow_id, node_id, event_type, status, requested_at FROM hitl_events
+WHERE node_id IS NOT NULL
+ORDER BY 5
+"""
+
+
+def recorded(rows: Any) -> str:
+    """What is in the tables, in the words of the page."""
+    tables = rows(WORKFLOWS), rows(RUNS), rows(NODES), rows(CALLS)
+    return "; ".join(_workflow(workflow, *tables[1:]) for workflow in tables[0])
+
+
+def _workflow(workflow: Any, runs: Any, nodes: Any, calls: Any) -> str:
+    own = workflow["id"]
+    kinds = [run["kind"] for run in runs if run["workflow_id"] == own]
+    said = ", ".join(kinds) if kinds != ["start"] else _class(workflow["error_type"])
+    inside = [n for n in nodes if n["workflow_id"] == own]
+    texts = [_node(n, inside, calls) for n in inside if n["parent_node_id"] is None]
+    loose = [c for c in calls if c["workflow_id"] == own and c["node_id"] is None]
+    course = ", ".join(_counted([*texts, *([_calls(loose)] if loose else [])]))
+    return f"{workflow['status']}{f' ({said})' if said else ''}: {course}"
+
+
+def _class(error_type: str | None) -> str:
+    return (error_type or "").rpartition(".")[2]
+
+
+def _node(node: Any, nodes: Any, calls: Any) -> str:
+    kind = "" if node["node_type"] in ("node", "subgraph") else f"{node['node_type']} "
+    text = kind + node["node_name"]
+    text += f" attempt {node['attempt']}" if node["attempt"] > 1 else ""
+    text += "" if node["status"] == "completed" else f" {node['status']}"
+    text += " cached" if node["cached"] else ""
+    text += _calls([c for c in calls if c["node_id"] == node["id"]])
+    below = _counted([_node(n, nodes, calls) for n in nodes if n["parent_node_id"] == node["id"]])
+    return f"{text}[{', '.join(below)}]" if below else text
+
+
+def _calls(calls: Any) -> str:
+    said = [
+        c["said"] if c["status"] == "completed" and c["said"][:5] in ("model", "tool ")
+        else f"{c['said']} {c['status']}"
+        for c in calls
+    ]  # fmt: skip
+    return f"({', '.join(_counted(said))})" if said else ""
+
+
+def _counted(texts: list[str]) -> list[str]:
+    """Equal neighbours become one, with their number, unless they are attempts of a loop."""
+    counted: list[tuple[str, int]] = []
+    for text in texts:
+        if counted and counted[-1][0] == text:
+            counted[-1] = (text, counted[-1][1] + 1)
+        else:
+            counted.append((text, 1))
+    return [text if count == 1 else f"{text} x{count}" for text, count in counted]
+
+
+# --- the page ---
+
+
+def page(comparison: str) -> str:
+    """SCENARIOS.md as it should be; the comparison's table is made by a script of its own."""
+    return "\n".join([*_head(), *map(_row, SCENARIOS), "", *_legend(), "", comparison.strip(), ""])
+
+
+def _head() -> Iterator[str]:
+    yield "# What is recorded"
+    yield ""
+    yield "Each row is played by `tests/test_scenarios.py` with `invoke`, `ainvoke`, `stream` and"
+    yield "`astream` (values, updates, messages): the record must be what stands here, and results,"
+    yield "chunks and exceptions must be the same as without any of this."
+    yield ""
+    yield "| scenario | record |"
+    yield "| --- | --- |"
+
+
+def _row(scenario: Scenario) -> str:
+    return f"| {scenario.title} | {scenario.recorded} |"
+
+
+def _legend() -> Iterator[str]:
+    yield "A record is the status of each workflow and its nodes in order, `;` between workflows."
+    yield "In square brackets are the nodes of a subgraph or the tasks of an entrypoint, in round"
+    yield "ones the calls that a node made. A node without a status is completed; `x3`: three rows."
+    yield "Every completed node has its input, output and, where its graph saves checkpoints, the"
+    yield "checkpoint that holds its result and the state after it."
+
+
+MARK = "## Compared with other handlers"
+
+
+def written_comparison() -> str:
+    """The part of the page that `tests/benchmarks/scenarios.py` made."""
+    text = PAGE.read_text("utf-8") if PAGE.exists() else ""
+    return MARK + text.partition(MARK)[2] if MARK in text else ""
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(written_comparison()), "utf-8")
