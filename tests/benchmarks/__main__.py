@@ -22,6 +22,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from langgraph_persist.database.embedded import start_embedded
@@ -44,16 +45,19 @@ def main() -> None:
         if options.ratios:
             print(head(RATIOS))
         for key in options.workloads or WORKLOADS:
+            workload = WORKLOADS[key]
+            if options.turns and workload.turns > 1:
+                workload = replace(workload, turns=options.turns)
             for setting in settings or [Setting(1, False)]:
-                match = Match(url, proxy, WORKLOADS[key], setting, options.contenders)
+                match = Match(url, proxy, workload, setting, options.contenders)
                 found = match.play(options.rounds, options.seconds)
                 told = f"{setting}, +{options.latency_ms:g} ms" if proxy else str(setting)
                 if options.ratios:
                     print(ratios(key, told, found), flush=True)
                 else:
                     load = f"{os.cpu_count()} CPUs, load {os.getloadavg()[0]:.1f}"
-                    print(f"({key}) {WORKLOADS[key].title}; {told}; {load}\n")
-                    print(table(WORKLOADS[key], found), end="\n\n", flush=True)
+                    print(f"({key}) {workload.title}; {told}; {load}\n")
+                    print(table(workload, found), end="\n\n", flush=True)
 
 
 def _options() -> argparse.Namespace:
@@ -70,6 +74,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--contenders", nargs="+", default=USUAL, choices=CONTENDERS)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=0.5, help="of each contender's round")
+    parser.add_argument("--turns", type=int, help="of a conversation, instead of the workload's")
     parser.add_argument("--ratios", action="store_true", help="print a row for each comparison")
     parser.add_argument("--url", help="of a server to use instead of an embedded one")
     return parser.parse_args()

@@ -98,11 +98,12 @@ class Match:
         return make_conninfo("", **{**conninfo_to_dict(self._url), "dbname": name})
 
     def _warm_up(self, player: Player, seconds: float) -> None:
-        """Play two rounds, and find out how many conversations take about so long."""
+        """Play a round, or two of them if they are short, and find out how many take so long."""
         if self._workload.read:
             self._run(player, [FILLED], filling=True)
             self._require_all(player, FILLED, 1)
-        for _ in range(2):
+        cost = self._round(player)
+        if cost.seconds < seconds:
             cost = self._round(player)
         player.jobs = max(player.jobs, int(player.jobs * seconds / cost.seconds))
 

@@ -177,7 +177,7 @@ WORKLOADS = {
         10,
     ),
     "c": Workload(
-        "a chat of 200 turns",
+        "a chat, 200 turns",
         _chat,
         lambda turn: {"messages": [("human", f"{turn}: {KILOBYTE[:200]}")]},
         1,
@@ -185,7 +185,7 @@ WORKLOADS = {
         200,
     ),
     "d": Workload("fan-out of 50 tasks", _fan_out, lambda _: {"topic": "t", "steps": []}, 51),
-    "e": Workload("1 MB of state, a counter changes, 5 turns", _large, _megabyte, 5, turns=5),
+    "e": Workload("1 MB of state, of which a counter changes", _large, _megabyte, 5, turns=5),
     "f": Workload(
         f"get_state of {HISTORY} checkpoints",
         _loop,
