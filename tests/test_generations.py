@@ -149,6 +149,16 @@ def test_streamed_events(persist: Persist, rows: Any, asynchronous: bool) -> Non
     assert found["total_tokens"] == 8
 
 
+@pytest.mark.filterwarnings("ignore::langchain_core._api.LangChainBetaWarning")
+def test_broken_events_keep_what_came_once(persist: Persist, rows: Any) -> None:
+    """The same text is told by tokens, too."""
+    model = Streaming(answers=[[said("half a"), ConnectionError("cut off")]])
+    with pytest.raises(ConnectionError, match="cut off"):
+        list(model.stream_events("go", {"callbacks": [persist.handler]}, version="v3"))
+    (found,) = rows("SELECT * FROM generations")
+    assert (found["status"], found["output"]) == ("failed", "half a")
+
+
 def test_the_first_token_is_the_first_with_content(persist: Persist, rows: Any) -> None:
     waited = threading.Event()
 
