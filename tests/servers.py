@@ -310,7 +310,8 @@ def _ended(connection: socket.socket) -> Iterator[None]:
     try:
         yield
     finally:
-        connection.shutdown(socket.SHUT_RDWR)
+        with suppress(OSError):
+            connection.shutdown(socket.SHUT_RDWR)
         connection.close()
 
 
@@ -361,8 +362,8 @@ class Interrupter:
                 else:
                     self._armed.clear()
                     fields = b"SFATAL\0C08P01\0Mserver conn crashed?\0\0"
-                    client.sendall(b"E" + (len(fields) + 4).to_bytes(4, "big") + fields)
                     self.interrupted.set()
+                    client.sendall(b"E" + (len(fields) + 4).to_bytes(4, "big") + fields)
                     return
 
 
