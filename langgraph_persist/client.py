@@ -13,6 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+import orjson
 import psycopg
 from langchain_core.runnables import Runnable, RunnableConfig
 from langgraph.checkpoint.serde.base import CipherProtocol, SerializerProtocol
@@ -21,6 +22,7 @@ from langgraph_persist.database.connection import RETRY_FOR, Database, Target
 from langgraph_persist.database.queries import Schemas
 from langgraph_persist.database.statements import Statements
 from langgraph_persist.errors import ConfigurationError, JournalClosed, PersistError
+from langgraph_persist.extract import to_json_bytes
 from langgraph_persist.handler import PersistCallbackHandler
 from langgraph_persist.journal import LOST_AFTER, Journal, Reaped, Seal, release, share
 from langgraph_persist.journal.heartbeat import INTERVAL
@@ -35,7 +37,7 @@ from langgraph_persist.projections import (
 from langgraph_persist.quotas import Organizations, Users
 from langgraph_persist.recorder import Recorder
 from langgraph_persist.retention import GRACE, Policy, Retention, RetentionReport, Sessions
-from langgraph_persist.saver import PersistSaver
+from langgraph_persist.saver import PersistSaver, state_of
 from langgraph_persist.usage import Price, Prices, Usage
 
 if TYPE_CHECKING:
@@ -260,7 +262,15 @@ class Persist:
             journal.schemas,
             flush=journal.drain,
             decrypt=self._seal.open if self._seal else None,
+            load=self._load_state,
         )
+
+    def _load_state(self, config: RunnableConfig) -> Mapping[str, Any] | None:
+        found = self.checkpointer.get_tuple(config)
+        if found is None:
+            return None
+        state: dict[str, Any] = orjson.loads(to_json_bytes(state_of(found.checkpoint)))
+        return state
 
     @cached_property
     def recorder(self) -> Recorder:

@@ -9,6 +9,7 @@ tool executions, retrievals) is read on first use and kept, so read the workflow
 move on.
 """
 
+from langgraph_persist.history.compare import Comparison, Diff, NodePair
 from langgraph_persist.history.reader import History
 from langgraph_persist.history.records import (
     Generation,
@@ -18,18 +19,22 @@ from langgraph_persist.history.records import (
     Workflow,
     WorkflowRun,
 )
-from langgraph_persist.history.threads import Thread
+from langgraph_persist.history.threads import Thread, TranscriptLine
 from langgraph_persist.history.timeline import Timeline, TimelineRow
 
 __all__ = [
+    "Comparison",
+    "Diff",
     "Generation",
     "History",
     "Node",
+    "NodePair",
     "Retrieval",
     "Thread",
     "Timeline",
     "TimelineRow",
     "ToolExecution",
+    "TranscriptLine",
     "Workflow",
     "WorkflowRun",
 ]

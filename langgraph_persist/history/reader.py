@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 from uuid import UUID
 
+from langchain_core.runnables import RunnableConfig
 from psycopg import Connection
 from psycopg.rows import dict_row
 
 from langgraph_persist.database.queries import Schemas, queries
 from langgraph_persist.errors import ConfigurationError, NotRecorded
+from langgraph_persist.history.compare import Comparison, Diff
 from langgraph_persist.history.contents import Row
-from langgraph_persist.history.records import Workflow, read_workflow
-from langgraph_persist.history.threads import NOT_RECORDED, Thread
+from langgraph_persist.history.records import Node, Workflow, read_workflow
+from langgraph_persist.history.replay import prepare, root_config
+from langgraph_persist.history.threads import NOT_RECORDED, Thread, TranscriptLine
+
+T = TypeVar("T")
 
 Runner: TypeAlias = "Callable[[Callable[[Connection[Any]], list[Row]]], list[Row]]"
 STATUSES = ("running", "completed", "failed", "cancelled", "interrupted", "refused")
@@ -29,6 +34,7 @@ class History:
         schemas: where the tables are.
         flush: called before each query, so that what was recorded so far is seen.
         decrypt: gives a column's value in the clear, where the record is encrypted.
+        load: gives the state that a checkpoint holds, as JSON.
     """
 
     def __init__(
@@ -38,9 +44,11 @@ class History:
         *,
         flush: Callable[[], object] | None = None,
         decrypt: Callable[[Any], Any] | None = None,
+        load: Callable[[RunnableConfig], Mapping[str, Any] | None] | None = None,
     ) -> None:
-        self._run = run
-        self._statements = {**queries("history", schemas), **queries("listing", schemas)}
+        self._run, self._load = run, load
+        areas = ("history", "listing", "replay")
+        self._statements = {n: s for area in areas for n, s in queries(area, schemas).items()}
         self._flush = flush
         self._decrypt = decrypt
 
@@ -98,6 +106,68 @@ class History:
         return self._page(
             user=user, status=status, thread_id=thread, before=started, before_id=id, limit=limit
         )
+
+    def replay_config(self, node: Node) -> RunnableConfig:
+        """The config that runs the graph again from just before a node, its step as a whole.
+
+        Give it to ``invoke(None, …)``; or to ``update_state`` first, to change the state there.
+        An interrupt that had been answered asks again. The new workflow is a ``replay_of`` the
+        old one, which stays as it is. For a node in a subgraph a fork of the thread is prepared.
+
+        Raises:
+            NotRecorded: its checkpoint is not known or gone, or it was no node of a graph.
+        """
+        if node.input_checkpoint_id is None:
+            raise NotRecorded(f"it is not recorded which checkpoint {node!r} ran from")
+        if not node.checkpoint_ns:
+            return root_config(node)
+        path = _path(node, self.workflow(node.workflow_id).nodes)
+        sql = self._statements
+        return self._run_once(lambda conn: prepare(conn, sql, path))
+
+    def transcript(self, thread: str) -> list[TranscriptLine]:
+        """What was said in a thread, turn by turn."""
+        return [TranscriptLine(**row) for row in self.rows("transcript", {"thread_id": thread})]
+
+    def diff(self, node: Node) -> Diff:
+        """What a node changed in the state, along with those of the same step.
+
+        Raises:
+            NotRecorded: the state before it or after it is not known.
+        """
+        if node.status != "completed":
+            return Diff.of({}, {})
+        after = node.state
+        return Diff.of(self._state_before(node), after)
+
+    def compare(self, a: Workflow, b: Workflow) -> Comparison:
+        """How two workflows differ, node by node."""
+        return Comparison.of(a, b)
+
+    def _state_before(self, node: Node) -> Mapping[str, Any]:
+        by_id = {one.id: one for one in self.workflow(node.workflow_id).nodes}
+        for row in self.rows("nodes_before", {"thread_id": node.thread_id, "id": node.id}):
+            before = by_id.get(row["id"]) or self.workflow(row["workflow_id"])._find(row["id"])
+            return before.state
+        config = root_config(node)
+        config["configurable"]["checkpoint_ns"] = node.checkpoint_ns or ""
+        if self._load is not None and node.input_checkpoint_id is not None:
+            loaded = self._load(config)
+            if loaded is not None:
+                return loaded
+        raise NotRecorded(f"the state before {node!r} is not known any more")
+
+    def _run_once(self, work: Callable[[Connection[Any]], T]) -> T:
+        if self._flush is not None:
+            self._flush()
+        found: list[T] = []
+
+        def run(conn: Connection[Any]) -> list[Row]:
+            found[:] = [work(conn)]
+            return []
+
+        self._run(run)
+        return found[0]
 
     def threads(
         self,
@@ -160,6 +230,18 @@ class History:
     def _page(self, **filters: object) -> list[Workflow]:
         unset = dict.fromkeys(("id", "thread_id", "user", "status", "before", "before_id"))
         return [read_workflow(self, row) for row in self.rows("workflows", unset | filters)]
+
+
+def _path(node: Node, nodes: Sequence[Node]) -> list[Node]:
+    """A node and those around it, the outermost one first."""
+    by_id = {one.id: one for one in nodes}
+    path = [node]
+    while path[0].checkpoint_ns:
+        above = by_id.get(path[0].parent_node_id) if path[0].parent_node_id else None
+        if above is None:
+            raise NotRecorded(f"the node around {path[0]!r} is not recorded")
+        path.insert(0, above)
+    return path
 
 
 def _uuid(text: UUID | str) -> UUID:

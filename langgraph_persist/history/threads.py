@@ -41,3 +41,18 @@ class Thread:
         facts += [self.user, self.workflow_status, f"{self.checkpoints:,} checkpoints"]
         shown = ", ".join(fact for fact in facts if fact)
         return f"<{type(self).__name__} {self.thread_id!r}, {shown}>"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TranscriptLine:
+    """A message of a conversation."""
+
+    turn: int
+    role: str
+    name: str | None
+    text: str | None
+    content: Any
+    tool_calls: Any
+
+    def __str__(self) -> str:
+        return f"{self.role}: {self.text or ''}"

@@ -111,7 +111,7 @@ def _title(workflow: Workflow) -> Iterable[str]:
     by = f", user {workflow.user}" if workflow.user else ""
     yield f"thread {workflow.thread_id}, turn {workflow.turn}{by}, runs: {kinds or 'none'}"
     if workflow.error_type:
-        yield _shorten(f"{workflow.error_type}: {workflow.error_message or ''}")
+        yield shorten(f"{workflow.error_type}: {workflow.error_message or ''}")
 
 
 def _unpriced(workflow: Workflow) -> str:
@@ -170,13 +170,14 @@ def _tool(tool: ToolExecution) -> str:
 
 def _retrieval(retrieval: Retrieval) -> str:
     found = retrieval.error_type or retrieval.document_count
-    return f"{_shorten(retrieval.query or 'unknown query')} ({found})"
+    return f"{shorten(retrieval.query or 'unknown query')} ({found})"
 
 
 def _error(node: Node) -> str:
-    return _shorten(f"{node.error_type}: {node.error_message or ''}") if node.error_type else ""
+    return shorten(f"{node.error_type}: {node.error_message or ''}") if node.error_type else ""
 
 
-def _shorten(text: str) -> str:
+def shorten(text: str) -> str:
+    """A text on one line, of bounded length."""
     line = " ".join(text.split())
     return line if len(line) <= _ERROR_WIDTH else line[: _ERROR_WIDTH - 3] + "..."

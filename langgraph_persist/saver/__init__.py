@@ -1,5 +1,6 @@
 """The checkpointer."""
 
 from langgraph_persist.saver.saver import PersistSaver
+from langgraph_persist.saver.watch import state_of
 
-__all__ = ["PersistSaver"]
+__all__ = ["PersistSaver", "state_of"]

@@ -116,3 +116,22 @@ SELECT
     m.id, m.message_id, m.role, m.text, m.content, m.name, m.tool_calls, m.tool_call_id, m.extra
 FROM {{schema}}.messages AS m
 WHERE m.thread_id = %(thread_id)s AND m.id = ANY(%(ids)s)
+
+-- transcript --
+-- What was said in a session, in its order.
+SELECT t.turn, t.role, t.name, t.text, t.content, t.tool_calls
+FROM {{schema}}.session_transcript AS t
+WHERE t.thread_id = %(thread_id)s
+ORDER BY t.turn, t.position
+
+-- nodes_before --
+-- A node whose state is what another one ran from.
+SELECT b.id, b.workflow_id
+FROM {{schema}}.nodes AS n
+JOIN {{schema}}.nodes AS b ON b.thread_id = n.thread_id
+    AND b.checkpoint_id = n.input_checkpoint_id
+    AND b.checkpoint_ns IS NOT DISTINCT FROM n.checkpoint_ns
+    AND b.checkpoint_thread_id IS NOT DISTINCT FROM n.checkpoint_thread_id
+WHERE n.thread_id = %(thread_id)s AND n.id = %(id)s AND b.state IS NOT NULL
+    AND b.status = 'completed' AND b.id <> n.id
+LIMIT 1

@@ -1,0 +1,278 @@
+"""Running again from a node, and what the history says of nodes and workflows side by side."""
+
+from __future__ import annotations
+
+import asyncio
+import operator
+from collections.abc import Iterator
+from typing import Annotated, Any, TypedDict
+
+import psycopg
+import pytest
+from langgraph.graph import END, START, StateGraph
+from langgraph.types import Command, Send, interrupt
+
+from langgraph_persist import Persist
+from langgraph_persist.errors import NotRecorded
+from langgraph_persist.history import Node, Workflow
+from tests.graphs import Steps, chain_of, chat_graph, fan_of, step
+
+
+@pytest.fixture
+def persist(migrated: str) -> Iterator[Persist]:
+    with Persist(migrated) as opened:
+        yield opened
+
+
+def run(graph: Any, value: Any, config: Any, asynchronous: bool = False) -> Any:
+    if asynchronous:
+        return asyncio.run(graph.ainvoke(value, config))
+    return graph.invoke(value, config)
+
+
+def node_of(workflow: Workflow, name: str, status: str = "completed") -> Node:
+    return next(n for n in workflow.nodes if (n.node_name, n.status) == (name, status))
+
+
+def executed(workflow: Workflow) -> list[str]:
+    return [node.node_name for node in workflow.nodes]
+
+
+def asking() -> StateGraph[Any, Any, Any, Any]:
+    """Draws up, asks a human, does it."""
+
+    def ask(state: Steps) -> Steps:
+        return {"log": [f"answer {interrupt('Shall I?')}"]}
+
+    builder = StateGraph(Steps)
+    builder.add_node("draw", step("draw"))
+    builder.add_node("ask", ask)
+    builder.add_node("do", step("do"))
+    for before, after in [(START, "draw"), ("draw", "ask"), ("ask", "do"), ("do", END)]:
+        builder.add_edge(before, after)
+    return builder
+
+
+def nested(depth: int = 1) -> StateGraph[Any, Any, Any, Any]:
+    """A chain of x, y and z, as deep within nodes ``sub`` as said, between ``a`` and ``b``."""
+    inner = chain_of(["x", "y", "z"])
+    for _ in range(depth):
+        outer = StateGraph(Steps)
+        outer.add_node("a", step("a"))
+        outer.add_node("sub", inner.compile())
+        outer.add_node("b", step("b"))
+        for before, after in [(START, "a"), ("a", "sub"), ("sub", "b"), ("b", END)]:
+            outer.add_edge(before, after)
+        inner = outer
+    return inner
+
+
+# --- replay ---
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_a_node_is_run_again_and_what_follows(persist: Persist, asynchronous: bool) -> None:
+    builder = chain_of(["a", "b", "c"])
+    graph = persist.attach(builder.compile(checkpointer=persist.checkpointer))
+    first = run(graph, {"count": 0}, persist.config("t"), asynchronous)
+    old = persist.history.last()
+
+    again = run(graph, None, persist.history.replay_config(node_of(old, "b")), asynchronous)
+
+    new = persist.history.last()
+    assert again == first
+    assert executed(new) == ["b", "c"]
+    assert (new.replay_of, new.turn, new.runs[0].kind) == (old.id, 2, "replay")
+    assert executed(persist.history.workflow(old.id)) == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_another_answer_leads_elsewhere(persist: Persist, asynchronous: bool) -> None:
+    graph = persist.attach(asking().compile(checkpointer=persist.checkpointer))
+    config = persist.config("t")
+    run(graph, {"count": 0}, config, asynchronous)
+    said_no = run(graph, Command(resume="no"), config, asynchronous)
+    old = persist.history.last()
+
+    asked = run(graph, None, persist.history.replay_config(node_of(old, "ask")), asynchronous)
+    assert [i.value for i in asked["__interrupt__"]] == ["Shall I?"]
+    said_yes = run(graph, Command(resume="yes"), config, asynchronous)
+
+    assert said_no["log"] == ["draw", "answer no", "do"]
+    assert said_yes["log"] == ["draw", "answer yes", "do"]
+    new = persist.history.last()
+    assert (new.replay_of, new.status) == (old.id, "completed")
+    assert [r.kind for r in new.runs] == ["replay", "resume"]
+    assert executed(new) == ["ask", "ask", "do"]
+    assert new.state_after("do")["log"] == said_yes["log"]
+    assert persist.history.workflow(old.id).state_after("do")["log"] == said_no["log"]
+
+
+def test_the_state_may_be_changed_before(persist: Persist) -> None:
+    graph = persist.attach(chain_of(["a", "b", "c"]).compile(checkpointer=persist.checkpointer))
+    graph.invoke({"count": 0}, persist.config("t"))
+    old = persist.history.last()
+    config = persist.history.replay_config(node_of(old, "c"))
+    assert graph.invoke(None, graph.update_state(config, {"count": 40}))["count"] == 41
+    new = persist.history.last()
+    assert (new.replay_of, executed(new)) == (old.id, ["c"])
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+@pytest.mark.parametrize("depth", [1, 2])
+def test_a_node_in_a_subgraph_is_run_again(
+    persist: Persist, depth: int, asynchronous: bool
+) -> None:
+    graph = persist.attach(nested(depth).compile(checkpointer=persist.checkpointer))
+    first = run(graph, {"count": 0}, persist.config("t"), asynchronous)
+    old = persist.history.last()
+
+    again = run(graph, None, persist.history.replay_config(node_of(old, "y")), asynchronous)
+
+    new = persist.history.last()
+    assert again == first
+    assert executed(new) == ["sub"] * depth + ["y", "z"] + ["b"] * depth
+    assert new.replay_of == old.id
+    assert [n.state["count"] for n in new.nodes if n.node_name in "yz"] == [
+        n.state["count"] for n in old.nodes if n.node_name in "yz"
+    ]
+
+
+def test_a_sent_subgraph_is_run_again(persist: Persist) -> None:
+    class Wide(TypedDict, total=False):
+        count: Annotated[int, operator.add]
+        log: Annotated[list[str], operator.add]
+        note: str
+
+    wide = StateGraph(Wide)
+    wide.add_node("sub", chain_of(["x", "y"]).compile())
+    wide.add_node("end", lambda state: {"note": "over"})
+    wide.add_conditional_edges(START, lambda s: [Send("sub", {"count": n}) for n in (10, 20)])
+    wide.add_edge("sub", "end")
+    graph = persist.attach(wide.compile(checkpointer=persist.checkpointer))
+    first = graph.invoke({"count": 0}, persist.config("t"))
+    old = persist.history.last()
+    second = [node for node in old.nodes if node.node_name == "y"][1]
+    assert graph.invoke(None, persist.history.replay_config(second)) == first
+    again = executed(persist.history.last())
+    assert sorted(again) == ["end", "sub", "sub", "x", "y", "y"]
+
+
+def test_what_cannot_be_replayed_is_told(persist: Persist, migrated: str) -> None:
+    def call(state: Steps) -> Any:
+        raise ValueError("broken")
+
+    builder = StateGraph(Steps)
+    builder.add_node("call", call)
+    builder.add_edge(START, "call")
+    graph = persist.attach(builder.compile())
+    with pytest.raises(ValueError):
+        graph.invoke({"count": 0}, persist.config("bare"))
+    with pytest.raises(NotRecorded, match="which checkpoint"):
+        persist.history.replay_config(persist.history.last().nodes[0])
+    nest = persist.attach(nested().compile(checkpointer=persist.checkpointer))
+    nest.invoke({"count": 0}, persist.config("t"))
+    workflow = persist.history.last()
+    persist.flush()
+    with psycopg.connect(migrated) as conn:
+        conn.execute("DELETE FROM checkpoints")
+    with pytest.raises(NotRecorded, match="is gone"):
+        persist.history.replay_config(node_of(workflow, "y"))
+
+
+# --- diff ---
+
+
+def test_what_nodes_changed(persist: Persist) -> None:
+    graph = persist.attach(chain_of(["a", "b"]).compile(checkpointer=persist.checkpointer))
+    graph.invoke({"note": "n", "count": 0}, persist.config("t"))
+    first, second = (persist.history.diff(node) for node in persist.history.last().nodes)
+    assert (first.changed, first.added) == ({"count": (0, 1)}, {"log": ["a"]})
+    assert (second.added, second.removed) == ({}, {})
+    assert second.changed == {"count": (1, 2), "log": (["a"], ["a", "b"])}
+    assert "~ count: 1 -> 2" in str(second).splitlines()
+    assert "+ log: ['a']" in str(first).splitlines()
+    graph.invoke({"count": 7}, persist.config("t"))
+    third = persist.history.diff(persist.history.last().nodes[0])
+    assert third.changed == {"count": (7, 8), "log": (["a", "b"], ["a", "b", "a"])}
+
+
+def test_what_was_not_finished_changed_nothing(persist: Persist) -> None:
+    graph = persist.attach(asking().compile(checkpointer=persist.checkpointer))
+    graph.invoke({"count": 0}, persist.config("t"))
+    workflow = persist.history.last()
+    diff = persist.history.diff(node_of(workflow, "ask", "interrupted"))
+    assert not diff and str(diff) == "nothing changed"
+
+
+def test_messages_are_compared_as_they_are(persist: Persist) -> None:
+    graph = persist.attach(chat_graph("It is.").compile(checkpointer=persist.checkpointer))
+    graph.invoke({"messages": "Sunny?"}, persist.config("t"))
+    look, ask = (persist.history.diff(node) for node in persist.history.last().nodes)
+    for diff, before in ((look, 1), (ask, 2)):
+        old, new = diff.changed["messages"]
+        assert (len(old), new[:-1]) == (before, old)
+
+
+def test_nodes_side_by_side_share_their_step(persist: Persist) -> None:
+    graph = persist.attach(fan_of(["p", "q"]).compile(checkpointer=persist.checkpointer))
+    graph.invoke({"count": 0}, persist.config("t"))
+    diffs = [persist.history.diff(node) for node in persist.history.last().nodes[:2]]
+    assert diffs[0].added == diffs[1].added == {"log": ["p", "q"]}
+
+
+# --- compare and transcript ---
+
+
+def test_two_workflows_side_by_side(persist: Persist) -> None:
+    def choose(state: Steps) -> str:
+        return "long" if state["count"] > 5 else "short"
+
+    builder = StateGraph(Steps)
+    for name in ("start", "long", "short", "end"):
+        builder.add_node(name, step(name))
+    builder.add_edge(START, "start")
+    builder.add_conditional_edges("start", choose, ["long", "short"])
+    builder.add_edge("long", "end")
+    builder.add_edge("short", "end")
+    graph = persist.attach(builder.compile(checkpointer=persist.checkpointer))
+    for thread, count in (("one", 0), ("two", 9)):
+        graph.invoke({"count": count}, persist.config(thread))
+    two, one = persist.history.workflows()
+
+    compared = persist.history.compare(one, two)
+
+    assert compared.fields["input"] == ({"count": 0}, {"count": 9})
+    assert compared.nodes[0].name == "start"
+    assert compared.nodes[0].diff is not None
+    assert compared.nodes[0].diff.changed == {"count": (1, 10)}
+    assert compared.diverges_at == compared.nodes[0]
+    statuses = {
+        pair.name: (pair.a and pair.a.status, pair.b and pair.b.status) for pair in compared.nodes
+    }
+    assert statuses == {
+        "start": ("completed", "completed"),
+        "short": ("completed", None),
+        "long": (None, "completed"),
+        "end": ("completed", "completed"),
+    }
+    assert "differs in count" in str(compared)
+    same = persist.history.compare(one, one)
+    assert (same.fields, same.diverges_at) == ({}, None)
+
+
+def test_a_transcript(persist: Persist) -> None:
+    graph = persist.attach(chat_graph("Yes.", "No.").compile(checkpointer=persist.checkpointer))
+    for question in ("Sunny?", "Rainy?"):
+        graph.invoke({"messages": question}, persist.config("t"))
+    lines = persist.history.transcript("t")
+    assert [(line.turn, line.role, line.text) for line in lines] == [
+        (1, "human", "Sunny?"),
+        (1, "human", "sunny in Oslo"),
+        (1, "ai", "Yes."),
+        (2, "human", "Rainy?"),
+        (2, "human", "sunny in Oslo"),
+        (2, "ai", "No."),
+    ]
+    assert str(lines[2]) == "ai: Yes."
+    assert persist.history.transcript("nowhere") == []
