@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path
@@ -24,7 +24,17 @@ from langgraph_persist.database.statements import Statements
 from langgraph_persist.errors import ConfigurationError, JournalClosed, PersistError
 from langgraph_persist.extract import to_json_bytes
 from langgraph_persist.handler import PersistCallbackHandler
-from langgraph_persist.journal import LOST_AFTER, Journal, Reaped, Seal, release, share
+from langgraph_persist.journal import (
+    LOST_AFTER,
+    Capture,
+    Journal,
+    Mode,
+    Reaped,
+    Redactor,
+    Seal,
+    release,
+    share,
+)
 from langgraph_persist.journal.heartbeat import INTERVAL
 from langgraph_persist.migrate import check, find_checkpoint_schema
 from langgraph_persist.projections import (
@@ -82,6 +92,13 @@ class Persist:
         hitl_timeout: how long a request to a human waits before :meth:`reap` ends it, unless its
             payload says otherwise (``timeout_seconds`` or ``timeout_at``). The graph can still be
             resumed then.
+        capture: ``"structure"`` to record no content: names, timings, counts and costs only.
+        exclude: what no content is recorded of: ``{"channels": […], "nodes": […]}``. Channels are
+            left out of states, inputs and outputs; of nodes, all that happens in them.
+        redact: a callable, or several, that give JSON values as they may be recorded; they run
+            before anything leaves the process. See ``langgraph_persist.redact``.
+        max_payload_bytes: a value that takes more is recorded as its size and beginning; 10 MiB
+            by default.
         promote: which state channels fill columns of ``workflows``: ``settings`` (a list of
             channels), ``result`` (a channel, or a list) and ``user_input`` (a channel).
         enforce_quotas: False to only count what organizations use: else a run whose organization
@@ -107,7 +124,12 @@ class Persist:
         prices: Mapping[str, Price] | None = None,
         promote: Promote | None = None,
         enforce_quotas: bool = True,
+        capture: Mode = "full",
+        exclude: Mapping[str, Iterable[str]] | None = None,
+        redact: Redactor | Iterable[Redactor] | None = None,
+        max_payload_bytes: int | None = None,
     ) -> None:
+        self._capture = Capture.of(capture, exclude, redact, max_payload_bytes)
         Prices.of(prices)  # refuses wrong ones at once
         if schema == checkpoint_schema:
             raise ConfigurationError("the record and the checkpoints need schemas of their own")
@@ -150,6 +172,7 @@ class Persist:
             raise
         if self._seal is not None:
             journal.seal = self._seal
+        journal.restrict(self._capture)
         journal.database.retry_for = self._retry_for
         self._handler = PersistCallbackHandler(
             journal=journal,

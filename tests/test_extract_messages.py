@@ -26,13 +26,10 @@ from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.types import Command, Send
 
 from langgraph_persist.extract import (
-    Stored,
-    document,
+    References,
     is_message_list,
     message_entry,
     message_list,
-    prompt_entry,
-    state_entry,
     to_json_bytes,
 )
 from tests.test_extract_json import ANY_TEXT, VALUES, Hostile
@@ -93,10 +90,12 @@ class Store:
         self.add(rows)
         return len(rows)
 
-    def keep(self, stored: Stored) -> Any:
+    def keep(self, value: Any, how: str = "document") -> Any:
         """A value's column as JSON, and its rows in their tables."""
-        self.add(stored.rows)
-        return as_json(stored.value)
+        keep = References(self.known)
+        column = keep.channel("c", value) if how == "channel" else getattr(keep, how)(value)
+        self.add(keep.rows)
+        return as_json(column)
 
     def parts(self, list_id: Any) -> list[Any]:
         if list_id is None:
@@ -294,30 +293,25 @@ def test_a_hostile_message_still_makes_a_row() -> None:
 
 
 def test_small_state_is_inline_and_large_state_is_referred_to_once() -> None:
-    entry, rows = state_entry({"n": 1}, ())
-    assert (as_json(entry), rows) == ({"n": 1}, [])
-    assert as_json(state_entry([], ()).value) == []
-    assert as_json(state_entry("x" * 126, ()).value) == "x" * 126
+    store = Store()
+    values: list[Any] = [{"n": 1}, [], "x" * 126]
+    for small in values:
+        assert store.keep(small, "channel") == small
+    assert not store.known
 
     large = {"text": "x" * 127}
-    entry, [(table, row)] = state_entry(large, ())
-    assert table == "state_values"
-    assert as_json(entry) == {"$stored": str(row["id"])}
-    assert as_json(row) == {
-        "id": str(row["id"]),
-        "kind": "value",
-        "base_id": None,
-        "value": large,
-    }
-    again = state_entry({"text": "x" * 127}, {row["id"]})
-    assert (as_json(again.value), again.rows) == (as_json(entry), [])
+    entry = store.keep(large, "channel")
+    ((id_, row),) = store.tables["state_values"].items()
+    assert entry == {"$stored": id_}
+    assert row == {"id": id_, "kind": "value", "base_id": None, "value": large}
+    assert store.keep({"text": "x" * 127}, "channel") == entry
+    assert len(store.known) == 1
 
 
 def test_a_message_list_in_the_state_is_a_reference_to_the_list() -> None:
-    entry, rows = state_entry([HumanMessage("a")], ())
-    assert [table for table, _ in rows] == ["messages", "state_values"]
-    assert as_json(entry) == {"$stored": str(rows[-1][1]["id"])}
-    assert rows[-1][1]["kind"] == "messages"
+    store = Store()
+    entry = store.keep([HumanMessage("a")], "channel")
+    assert store.tables["state_values"][entry["$stored"]]["kind"] == "messages"
 
 
 # --- inputs, outputs and prompts ---
@@ -356,18 +350,19 @@ DOCUMENTS: dict[str, Any] = {
 @pytest.mark.parametrize("value", DOCUMENTS.values(), ids=DOCUMENTS)
 def test_a_document_comes_back_whole(value: Any) -> None:
     store = Store()
-    kept = store.keep(document(value, store.known))
+    kept = store.keep(value)
     assert store.whole(kept) == json.loads(to_json_bytes(value))
-    again = document(value, store.known)
-    assert (as_json(again.value), again.rows) == (kept, [])
+    count = len(store.known)
+    assert store.keep(value) == kept
+    assert len(store.known) == count
 
 
 @settings(deadline=None)
 @given(VALUES)
 def test_any_document_and_channel_comes_back_whole(value: Any) -> None:
-    for keep in (document, state_entry):
+    for how in ("document", "channel"):
         store = Store()
-        assert store.whole(store.keep(keep(value, store.known))) == json.loads(to_json_bytes(value))
+        assert store.whole(store.keep(value, how)) == json.loads(to_json_bytes(value))
 
 
 SPOKEN: list[Any] = [
@@ -384,7 +379,7 @@ SPOKEN: list[Any] = [
 def test_what_was_said_is_the_message_that_it_becomes(said: Any) -> None:
     store = Store()
     given = {"messages": said}
-    kept = store.keep(document(given, store.known))
+    kept = store.keep(given)
     assert store.whole(kept) == json.loads(to_json_bytes(given))
     assert LONG not in json.dumps(kept)
     store.put([HumanMessage(LONG, id="1")])
@@ -397,7 +392,7 @@ def test_a_list_that_grows_stores_what_is_new() -> None:
     for n in range(20, 40):
         log.append({"line": n, "text": "y" * 100})
         before = len(store.known)
-        kept = store.keep(state_entry(log, store.known))
+        kept = store.keep(log, "channel")
         assert len(store.known) == before + 1
         assert store.whole(kept) == log
     stored = sum(len(row["value"]) for row in store.tables["state_values"].values())
@@ -407,24 +402,23 @@ def test_a_list_that_grows_stores_what_is_new() -> None:
 def test_a_mapping_stores_the_large_part_that_changed() -> None:
     store = Store()
     files = {f"{n}.txt": str(n) * 1000 for n in range(9)}
-    store.keep(state_entry(files, store.known))
+    store.keep(files, "channel")
     before = len(store.known)
     files["3.txt"] = "changed" * 200
-    assert store.whole(store.keep(state_entry(files, store.known))) == files
+    assert store.whole(store.keep(files, "channel")) == files
     assert len(store.known) == before + 1
 
 
 def test_a_prompt_shares_the_conversation_with_the_state() -> None:
     store = Store()
     chat: list[BaseMessage] = [HumanMessage(f"m{n}", id=str(n)) for n in range(9)]
-    store.keep(state_entry(chat, store.known))
+    store.keep(chat, "channel")
     prompt: list[BaseMessage] = [SystemMessage("Be kind."), *chat]
-    stored = prompt_entry(prompt, store.known)
-    assert [table for table, _ in stored.rows] == ["messages"]
-    assert store.whole(store.keep(stored)) == json.loads(to_json_bytes(prompt))
+    count = len(store.known)
+    assert store.whole(store.keep(prompt, "prompt")) == json.loads(to_json_bytes(prompt))
+    assert len(store.known) == count + 1
     only: list[BaseMessage] = [SystemMessage("a"), SystemMessage("b"), SystemMessage("c")]
-    kept = store.keep(prompt_entry(only, store.known))
-    assert store.whole(kept) == json.loads(to_json_bytes(only))
+    assert store.whole(store.keep(only, "prompt")) == json.loads(to_json_bytes(only))
 
 
 def test_what_changes_meanwhile_does_not_raise() -> None:
@@ -432,5 +426,4 @@ def test_what_changes_meanwhile_does_not_raise() -> None:
         def items(self) -> Any:
             raise RuntimeError("dictionary changed size during iteration")
 
-    stored = document({"a": Point(Shifty(b=1), "x" * 600)}, ())
-    assert orjson.dumps(stored.value)
+    assert Store().keep({"a": Point(Shifty(b=1), "x" * 600)})

@@ -80,7 +80,8 @@ def test_a_call(persist: Persist, rows: Any, mode: str, place: str, kind: Any) -
     assert (found["requested_model"], found["model_name"]) == ("m-1", "m-1-2026")
     assert (found["model_provider"], found["status"]) == ("p", "completed")
     assert (found["output"], found["finish_reason"]) == ("a small cat", "stop")
-    assert found["output_message"]["type"] == "ai"
+    (answered,) = rows("SELECT output_message FROM generation_prompts")
+    assert answered["output_message"]["type"] == "ai"
     assert found["tool_calls"][0]["args"] == {"where": "here"}
     assert (found["prompt_tokens"], found["completion_tokens"]) == (10, 6)
     assert (found["cache_read_tokens"], found["cache_creation_tokens"]) == (4, 2)
@@ -538,7 +539,8 @@ def test_several_answers_to_one_prompt(persist: Persist, rows: Any) -> None:
     model.invoke("go", {"callbacks": [persist.handler]})
     (found,) = rows("SELECT * FROM generations")
     assert (found["output"], found["total_tokens"]) == ("first", 9)
-    message = found["output_message"]
+    (answered,) = rows("SELECT output_message FROM generation_prompts")
+    message = answered["output_message"]
     assert message["content"] == "first"
     assert [other["content"] for other in message["candidates"]] == ["second"]
 
@@ -565,7 +567,8 @@ def test_parts_of_many_kinds(persist: Persist, rows: Any, mode: str) -> None:
     (found,) = rows("SELECT * FROM generations")
     assert (found["system_prompt"], found["user_prompt"]) == ("Be kind.", "What is this?")
     assert found["output"] == "A cat."
-    assert found["output_message"]["content"][0] == {"type": "reasoning", "reasoning": "hm"}
+    (answered,) = rows("SELECT output_message FROM generation_prompts")
+    assert answered["output_message"]["content"][0] == {"type": "reasoning", "reasoning": "hm"}
     assert not persist.handler.failures.counts
 
 

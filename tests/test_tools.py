@@ -126,7 +126,8 @@ def test_a_tool_that_returns_a_command(persist: Persist, rows: Any, mode: str) -
     assert (called["success"], called["tool_call_id"]) == (True, "call-1")
     assert called["input_params"] == {"to": "b"}
     assert called["output_data"]["type"] == "Command"
-    assert called["output_data"]["update"]["messages"][0]["content"] == "at b"
+    (given,) = rows("SELECT output_data FROM tool_contents")
+    assert given["output_data"]["update"]["messages"][0]["content"] == "at b"
 
 
 @pytest.mark.parametrize("mode", MODES)

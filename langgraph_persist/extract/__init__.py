@@ -13,7 +13,7 @@ from langgraph_persist.extract.answers import (
     streamed_text,
     structured_response,
 )
-from langgraph_persist.extract.content import content
+from langgraph_persist.extract.content import keep_for
 from langgraph_persist.extract.encode import to_json, to_json_bytes
 from langgraph_persist.extract.failures import error_fields
 from langgraph_persist.extract.generations import (
@@ -25,12 +25,12 @@ from langgraph_persist.extract.generations import (
     generation_start,
 )
 from langgraph_persist.extract.humans import hitl_answers, hitl_request
+from langgraph_persist.extract.keep import Keep, References, without
 from langgraph_persist.extract.messages import Row, is_message_list, message_entry, message_list
 from langgraph_persist.extract.nodes import NodeIdentity, node_identity
 from langgraph_persist.extract.runs import is_resume, root_input
 from langgraph_persist.extract.schemas import bound_tools
-from langgraph_persist.extract.state import Stored, document, prompt_entry, state_entry
-from langgraph_persist.extract.text import clean_text, content_text, excerpt, qualified_name
+from langgraph_persist.extract.text import clean_text, content_text, is_excerpt, qualified_name
 from langgraph_persist.extract.tools import (
     refused_calls,
     retriever_end,
@@ -42,40 +42,39 @@ from langgraph_persist.extract.tools import (
 __all__ = [
     "Billing",
     "GenerationStart",
+    "Keep",
     "NodeIdentity",
+    "References",
     "Row",
-    "Stored",
     "answer_keys",
     "asked_calls",
     "billing",
     "bound_tools",
     "clean_text",
-    "content",
     "content_text",
-    "document",
     "error_fields",
-    "excerpt",
     "generation_end",
     "generation_start",
     "hitl_answers",
     "hitl_request",
+    "is_excerpt",
     "is_message_list",
     "is_resume",
     "is_same_text",
+    "keep_for",
     "message_entry",
     "message_list",
     "node_identity",
-    "prompt_entry",
     "qualified_name",
     "refused_calls",
     "retriever_end",
     "retriever_start",
     "root_input",
-    "state_entry",
     "streamed_text",
     "structured_response",
     "to_json",
     "to_json_bytes",
     "tool_end",
     "tool_start",
+    "without",
 ]

@@ -1,18 +1,16 @@
-"""What went in or came out, as it may be recorded in a database."""
+"""What keeps content of a thread, as far as the settings of its database let it."""
 
 from __future__ import annotations
 
-from typing import Any
-
-from langgraph_persist.extract.encode import to_json
-from langgraph_persist.extract.state import document
-from langgraph_persist.journal import Journal, Rows
+from langgraph_persist.extract.keep import Keep, Nothing, References
+from langgraph_persist.journal import Journal
 
 
-def content(journal: Journal, thread_id: str, value: Any) -> tuple[Any, Rows]:
-    """A value for a column, and the rows that it refers to; whole where content is hidden."""
-    if value is None:
-        return None, []
-    if not journal.content or journal.seal is not None:
-        return to_json(value), []
-    return document(value, journal.runs.known(thread_id))
+def keep_for(journal: Journal, thread_id: str, *, private: bool = False) -> Keep:
+    """By reference where content may be readable, else sealed, or not at all."""
+    capture, seal = journal.capture, journal.seal
+    if private or not journal.keeps_content:
+        return Nothing(capture)
+    if seal is not None:
+        return Keep(capture, seal.close)
+    return References(journal.runs.known(thread_id), capture)

@@ -14,11 +14,13 @@ from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage
 
 from langgraph_persist.extract.encode import to_json
 from langgraph_persist.extract.guard import first, mapping, no_fields, total
+from langgraph_persist.extract.keep import Keep
 from langgraph_persist.extract.redact import without_secrets
 from langgraph_persist.extract.shapes import message_dict
 from langgraph_persist.extract.text import clean_text, content_text, optional_text
 from langgraph_persist.extract.usage import is_cache_hit, token_details, token_fields
 
+_PLAIN = Keep()
 _INT = 2**31 - 1
 _MODEL = ("model_name", "model", "model_id", "modelId", "deployment_name")
 _MAX_TOKENS = ("max_tokens", "max_completion_tokens", "max_output_tokens", "max_new_tokens")
@@ -83,7 +85,7 @@ def generation_start(
 
 
 @total(no_fields)
-def generation_end(response: Any) -> dict[str, Any]:
+def generation_end(response: Any, keep: Keep = _PLAIN) -> dict[str, Any]:
     """What an ``LLMResult`` says; unknown columns are left out. Works on a partial result too.
 
     Of several answers the first is the output; the others are ``candidates`` of the message.
@@ -95,12 +97,14 @@ def generation_end(response: Any) -> dict[str, Any]:
     info = mapping(getattr(generation, "generation_info", None))
     usage = getattr(message, "usage_metadata", None)
     model = first(meta, *_MODEL) or first(llm_output, *_MODEL) or first(info, *_MODEL)
+    others = _other_generations(response)
+    said = _output(generation, message)
     fields = {
-        "output": _output(generation, message),
+        "output": keep.text(said) if message is None or others else keep.excerpt(said),
         "model_name": optional_text(model),
         "finish_reason": optional_text(first(meta, *_FINISH) or first(info, *_FINISH)),
         "cache_hit": True if is_cache_hit(usage) else None,
-        **_message_parts(message, _other_generations(response)),
+        **_message_parts(message, others, keep),
         **token_fields(usage, meta, llm_output),
     }
     return {column: value for column, value in fields.items() if value is not None}
@@ -208,16 +212,17 @@ def _output(generation: Any, message: Any) -> str | None:
     return clean_text(text) if isinstance(text, str) else None
 
 
-def _message_parts(message: Any, others: list[Any]) -> dict[str, Any]:
+def _message_parts(message: Any, others: list[Any], keep: Keep) -> dict[str, Any]:
     if message is None:
-        return {"output_message": to_json({"candidates": others})} if others else {}
+        return {"output_message": keep.document({"candidates": others})} if others else {}
     calls = getattr(message, "tool_calls", None)
     parsed = mapping(getattr(message, "additional_kwargs", None)).get("parsed")
-    whole: Any = message
     if others and isinstance(message, BaseMessage):
-        whole = message_dict(message) | {"candidates": others}
+        answer = keep.document(message_dict(message) | {"candidates": others})
+    else:
+        answer = keep.message(message)
     return {
-        "output_message": to_json(whole),
-        "tool_calls": to_json(calls) if calls else None,
+        "output_message": answer,
+        "tool_calls": keep.calls(message) if calls else None,
         "parsed_output": to_json(parsed) if parsed is not None else None,
     }

@@ -29,10 +29,12 @@ from langgraph_persist.extract.shapes import message_dict
 from langgraph_persist.extract.text import (
     content_text,
     is_a,
+    limited,
     optional_text,
     qualified_name,
     unreadable,
 )
+from langgraph_persist.journal.capture import EVERYTHING, Capture
 
 Row = tuple[str, dict[str, Any]]
 
@@ -74,34 +76,55 @@ class Entry(NamedTuple):
         return [] if id_ in known else [("messages", _row(self, id_))]
 
 
-def message_entry(message: BaseMessage) -> Entry:
+def message_entry(message: BaseMessage, capture: Capture = EVERYTHING) -> Entry:
     """A message by its content and its name.
 
     The same content has the same hash in every process and after a round trip through a
     checkpoint, whatever the order in which the fields were set.
     """
     fields = _read(message)
-    return _entry(fields, optional_text(fields.pop("id", None)))
+    name = optional_text(fields.pop("id", None))
+    return _entry(fields, name, capture)
 
 
-def spoken_entry(role: str, text: str) -> Entry:
+def spoken_entry(role: str, text: str, capture: Capture = EVERYTHING) -> Entry:
     """The entry of a message that says this and has nothing else."""
-    return _entry({"type": role, "content": text}, None)
+    return _entry({"type": role, "content": text}, None, capture)
 
 
-def _entry(fields: dict[str, Any], name: str | None) -> Entry:
-    content = xxh3_128_digest(to_json_bytes(fields))
+def _entry(fields: dict[str, Any], name: str | None, capture: Capture) -> Entry:
+    data = to_json_bytes(fields)
+    if capture.redactors or len(data) > capture.max_bytes:
+        fields = _allowed(data, capture)
+        data = to_json_bytes(fields)
+    content = xxh3_128_digest(data)
     digest = content if name is None else xxh3_128_digest(content + name.encode())
     return Entry(content, digest, name, fields)
 
 
-def message_list(messages: Sequence[BaseMessage], known: Container[UUID]) -> tuple[UUID, list[Row]]:
+def _allowed(data: bytes, capture: Capture) -> dict[str, Any]:
+    """What may be kept of a message: what is too large of it is told by its size."""
+    found = orjson.loads(capture.clean_json(data))
+    if not isinstance(found, dict):
+        found = {"content": found}
+    fields = {"type": "unknown", "content": ""} | found
+    for key, value in fields.items():
+        if isinstance(value, str):
+            fields[key] = limited(value, capture.max_bytes)
+        else:
+            fields[key] = orjson.loads(capture.fitting(orjson.dumps(value)))
+    return fields
+
+
+def message_list(
+    messages: Sequence[BaseMessage], known: Container[UUID], capture: Capture = EVERYTHING
+) -> tuple[UUID, list[Row]]:
     """The id of a list of messages and the rows still missing to rebuild it.
 
     ``known`` holds ids (of messages, entries and lists) whose rows are already on their way; the
     caller adds those of the rows returned. Following ``base_id`` gives the list back exactly.
     """
-    entries = [message_entry(message) for message in messages]
+    entries = [message_entry(message, capture) for message in messages]
     list_id, start, base = chain([entry.digest for entry in entries], known)
     if start == len(entries):
         return list_id, []

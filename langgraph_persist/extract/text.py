@@ -9,7 +9,8 @@ _FORBIDDEN = re.compile("[\x00\ud800-\udfff]")
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 _REPR_LIMIT = 2_000
 _EXCERPT_LIMIT = 256
-_EXCERPT = 160
+_EXCERPT = 80
+_CUT = " characters]"
 
 
 def clean_text(s: str) -> str:
@@ -67,7 +68,12 @@ def excerpt(text: str | None) -> str | None:
     """
     if text is None or len(text) <= _EXCERPT_LIMIT:
         return text
-    return f"{text[:_EXCERPT].rstrip()} … [{len(text):,} characters]"
+    return f"{text[:_EXCERPT].rstrip()} … [{len(text):,}{_CUT}"
+
+
+def is_excerpt(text: str | None) -> bool:
+    """Whether a text may be the beginning of a longer one."""
+    return text is not None and text.endswith(_CUT)
 
 
 def optional_text(value: Any) -> str | None:

@@ -8,13 +8,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import orjson
 from langchain_core.messages import BaseMessage, ToolMessage
 from langgraph.types import Command
 
 from langgraph_persist.extract.encode import to_json
 from langgraph_persist.extract.guard import mapping, no_fields, no_rows, total
+from langgraph_persist.extract.keep import Keep
 from langgraph_persist.extract.text import content_text, is_a, optional_text, safe_str
 
+_PLAIN = Keep()
 _UNNAMED = "tool"
 _ANSWERS = 1_000
 
@@ -27,6 +30,7 @@ def tool_start(
     metadata: Mapping[str, Any] | None = None,
     name: str | None = None,
     tool_call_id: str | None = None,
+    keep: Keep = _PLAIN,
     **payload: object,
 ) -> dict[str, Any]:
     """What ``on_tool_start`` says; a tool called with bare text has ``{"input": text}``.
@@ -38,12 +42,12 @@ def tool_start(
     return {
         "tool_name": optional_text(mapping(serialized).get("name") or name) or _UNNAMED,
         "tool_call_id": optional_text(call_id),
-        "input_params": to_json(params),
+        "input_params": keep.document(params),
     }
 
 
 @total(no_fields)
-def tool_end(output: Any) -> dict[str, Any]:
+def tool_end(output: Any, keep: Keep = _PLAIN) -> dict[str, Any]:
     """The result as the tool gave it, and whether it succeeded.
 
     A ``ToolMessage`` is unwrapped to its content, or to content and artifact where it has one.
@@ -52,10 +56,10 @@ def tool_end(output: Any) -> dict[str, Any]:
     """
     message = _tool_message(output)
     if message is None:
-        return {"output_data": to_json(output), "success": True}
+        return {"output_data": _kept(output, keep), "success": True}
     failed = message.status == "error"
     fields = {
-        "output_data": to_json(_result(message) if message is output else output),
+        "output_data": _result(message, keep) if message is output else _kept(output, keep),
         "tool_call_id": optional_text(message.tool_call_id) or None,
         "success": not failed,
         "error_message": content_text(message.content) if failed else None,
@@ -99,10 +103,16 @@ def retriever_end(documents: Any) -> dict[str, Any]:
     return {"documents": to_json(documents), "document_count": count}
 
 
-def _result(message: ToolMessage) -> Any:
-    if message.artifact is None:
-        return message.content
-    return {"content": message.content, "artifact": message.artifact}
+def _result(message: ToolMessage, keep: Keep) -> Any:
+    said = keep.said(message)
+    if message.artifact is None or said is None:
+        return said
+    parts = {"content": said, "artifact": keep.document(message.artifact)}
+    return orjson.Fragment(orjson.dumps(parts))
+
+
+def _kept(output: Any, keep: Keep) -> Any:
+    return keep.json(None) if output is None else keep.document(output)
 
 
 def _messages(output: Any) -> list[Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from asyncio import CancelledError
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -29,6 +29,7 @@ from langgraph_persist.extract import (
     retriever_start,
     root_input,
     to_json,
+    without,
 )
 from langgraph_persist.handler import attempts, ids
 from langgraph_persist.handler.abandoned import Abandoned
@@ -43,7 +44,7 @@ from langgraph_persist.handler.calls import (
 )
 from langgraph_persist.handler.ending import awaits_commit
 from langgraph_persist.handler.generations import Generations
-from langgraph_persist.handler.guard import Failures, guarded
+from langgraph_persist.handler.guard import guarded
 from langgraph_persist.handler.hook import install, uninstall
 from langgraph_persist.handler.humans import Humans
 from langgraph_persist.handler.outcome import (
@@ -59,12 +60,16 @@ from langgraph_persist.handler.recording import Recording
 from langgraph_persist.handler.skipped import Skipped, course_of, is_router
 from langgraph_persist.handler.spans import Kind, Root, RunKind, Span, current_task, spans_of
 from langgraph_persist.handler.tools import Tools
+from langgraph_persist.handler.tracing import trace_policy, traced_input, traced_output
 from langgraph_persist.journal import (
+    Capture,
     Clock,
     Fields,
     Graph,
     Journal,
+    Mode,
     OpenNode,
+    Redactor,
     Run,
     place_in,
     release,
@@ -88,7 +93,8 @@ class PersistCallbackHandler(GraphCallbackHandler):
     or ``Persist.attach``. Give it a URL, a psycopg ``ConnectionPool`` or a ``Connection``. With
     ``session_ttl`` a session expires so long after the last start or end of a run. ``prices``
     are the user's own by model, before those of genai-prices; see :class:`Price`. With
-    ``enforce_quotas=False`` what organizations use is counted, and nothing refused.
+    ``enforce_quotas=False`` what organizations use is counted, and nothing refused. ``capture``,
+    ``exclude``, ``redact`` and ``max_payload_bytes`` are those of :class:`Persist`.
 
     It never raises into a run, but for three things:
 
@@ -112,18 +118,24 @@ class PersistCallbackHandler(GraphCallbackHandler):
         hitl_timeout: timedelta | None = None,
         prices: Mapping[str, Price] | None = None,
         enforce_quotas: bool = True,
+        capture: Mode = "full",
+        exclude: Mapping[str, Iterable[str]] | None = None,
+        redact: Redactor | Iterable[Redactor] | None = None,
+        max_payload_bytes: int | None = None,
     ) -> None:
         own_prices = Prices.of(prices)
+        allowed = Capture.of(capture, exclude, redact, max_payload_bytes)
         if journal is None and target is None:
             raise TypeError("PersistCallbackHandler needs a URL, a ConnectionPool or a Connection")
         self._owns_journal = journal is None
         if journal is None:
             assert target is not None
             journal = share(target, schema, checkpoint_schema)
+        journal.restrict(allowed)
         self.journal = journal
-        self.failures = Failures()
+        self.failures = journal.failures
         self.quotas = Quotas(journal) if enforce_quotas else None
-        self._recording = Recording(journal, self.failures, session_ttl)
+        self._recording = Recording(journal, session_ttl)
         self._humans = Humans(self._recording, hitl_timeout)
         self._tools = Tools(self._recording)
         costs = Costs(own_prices, self.failures.add)
@@ -468,7 +480,8 @@ class PersistCallbackHandler(GraphCallbackHandler):
             run = Run(run_id, _thread(called) or _thread(given) or str(run_id), None)
         else:
             run = within.workflow.run.part()
-        value, content = self._recording.content(run.thread_id, inputs)
+        keep = self._recording.keep(run)
+        told = root_input(without(inputs, keep.capture.channels))
         is_graph = call is not None or "ls_integration" in given
         answer = take_answer()
         root = Root(
@@ -476,13 +489,14 @@ class PersistCallbackHandler(GraphCallbackHandler):
             kind=_run_kind(inputs, called) if is_graph else "start",
             is_graph=is_graph,
             name=name,
-            workflow=root_input(inputs)
+            workflow=told
             | {
-                "input": value,
+                "input": keep.document(inputs),
+                "user_input": keep.text(told["user_input"]),
                 "metadata": to_json(_own_metadata(given)),
                 "tags": [clean_text(str(tag)) for tag in tags or ()],
             },
-            content=content,
+            content=keep.rows,
             user=None if answer and answer.is_stranger else _name_of(given.get("user")),
             organization=_name_of(given.get("organization")),
             within=within,
@@ -619,7 +633,9 @@ class PersistCallbackHandler(GraphCallbackHandler):
         if outer is not None and identity.node_type == "node":
             outer["node_type"] = "subgraph"
         graph = self._graph(parent, identity.checkpoint_ns, metadata)
-        span.node = OpenNode(fields, graph, identity.step or 0, above)
+        span.policy = trace_policy(parent.graph, identity.node_name)
+        private = self.journal.is_private(identity.node_name, above)
+        span.node = OpenNode(fields, graph, identity.step or 0, above, private=private)
         if not self._spans.add(span):
             return
         if fields["attempt"] > 1 or identity.node_type == "error_handler":
@@ -628,12 +644,15 @@ class PersistCallbackHandler(GraphCallbackHandler):
         self._skipped.starts(span, identity.node_name, identity.step, identity.checkpoint_ns)
         if root.answers:
             self._humans.proceed(root)
-        value, content = self._recording.content(root.run.thread_id, inputs)
-        started = fields | {"status": "running", "input_data": value}
-        self._recording.send(root, [*self._recording.owned(root, content), ("nodes", started)])
+        keep = self._recording.keep(root.run, span.node)
+        given = keep.document(traced_input(span, inputs, self.failures))
+        started = fields | {"status": "running", "input_data": given}
+        rows = [*self._recording.owned(root, keep.rows), ("nodes", started)]
+        self._recording.send(root, rows, span.node)
 
     def _close_node(self, span: Span, fields: Fields, outputs: Any) -> None:
         ended = {"completed_at": span.clock.now, "duration_ms": span.clock.elapsed_ms}
+        outputs = traced_output(span, outputs, self.failures)
         self._recording.finish_node(span, fields | ended, outputs)
 
     def _close_retrieval(self, span: Span, fields: Fields) -> None:

@@ -16,7 +16,6 @@ from langgraph_persist.extract import (
     billing,
     generation_end,
     generation_start,
-    prompt_entry,
     streamed_text,
     to_json_bytes,
 )
@@ -25,7 +24,7 @@ from langgraph_persist.handler.parsed import Parsed
 from langgraph_persist.handler.recording import Recording
 from langgraph_persist.handler.spans import Generating, Root, Span
 from langgraph_persist.handler.tools import Tools
-from langgraph_persist.journal import Fields
+from langgraph_persist.journal import Fields, Rows
 from langgraph_persist.usage import Cost, Costs, ModelCall
 
 _COUNTS = ("prompt_tokens", "completion_tokens", "total_tokens")
@@ -46,19 +45,20 @@ class Generations:
     ) -> None:
         """A model is called; ``payload`` is what the event says of it."""
         started = generation_start(serialized, **payload)
-        journal, root = self._recording.journal, span.root
-        known = journal.runs.known(root.run.thread_id)
-        seal = journal.seal.close if journal.seal else None
-        prompt, rows = prompt_entry(started.messages, known, seal)
+        root = span.root
+        keep = self._recording.keep(root.run, span.node)
+        prompt = keep.prompt(started.messages)
         attempts.mark(span, payload.get("tags"))
-        asked = _prompt_key(started, None if seal else prompt)
+        asked = _prompt_key(started, prompt if keep.by_reference else None)
         attempt = attempts.begin(span, asked)
         span.generating = Generating(_model_call(span, started), asked, attempt.number)
         self._costs.expect(span.generating.model)
         row = span.fields | started.fields | {"prompt": prompt, "status": "running"}
+        for name in ("system_prompt", "user_prompt"):
+            row[name] = keep.excerpt(row.get(name))
         row |= {"attempt": attempt.number, "retry_of": attempt.retry_of}
-        rows = [*self._tools.bound(payload), *self._recording.owned(root, rows)]
-        self._recording.send(root, [*rows, ("generations", row)])
+        rows = [*self._tools.bound(payload), *self._recording.owned(root, keep.rows)]
+        self._recording.send(root, [*rows, ("generations", row)], span.node)
 
     def streamed(self, span: Span, kind: str, event: Any, chunk: Any = None) -> None:
         """A bit of an answer has come, by an event of this kind."""
@@ -76,21 +76,24 @@ class Generations:
         """A model has answered."""
         _remember_calls(span.root, asked_calls(response))
         self._parsed.answered(span, response)
-        self._close(span, {"status": "completed"} | generation_end(response), billing(response))
+        keep = self._recording.keep(span.root.run, span.node)
+        fields = {"status": "completed"} | generation_end(response, keep)
+        self._close(span, fields, billing(response), keep.rows)
 
     def fail(self, span: Span, failure: Fields, response: Any) -> None:
         """A call has failed or was stopped; what had come before is kept."""
-        partial = generation_end(response) if _is_streamed(response) else {}
+        keep = self._recording.keep(span.root.run, span.node)
+        partial = generation_end(response, keep) if _is_streamed(response) else {}
         if failure["status"] == "failed" and span.generating is not None:
             attempts.failed(span, span.generating.attempt, span.generating.prompt)
-        self._close(span, partial | failure, billing(response))
+        self._close(span, partial | failure, billing(response), keep.rows)
 
-    def _close(self, span: Span, fields: Fields, billed: Billing) -> None:
+    def _close(self, span: Span, fields: Fields, billed: Billing, content: Rows) -> None:
         ended = {"completed_at": span.clock.now, "latency_ms": span.clock.elapsed_ms}
         if (generating := span.generating) is not None:
             ended = generating.unfinished() | ended
             fields = fields | self._bill(span, generating.model, fields, billed).columns()
-        self._recording.record(span, span.fields | ended | fields)
+        self._recording.record(span, span.fields | ended | fields, content)
 
     def _bill(self, span: Span, asked: ModelCall, fields: Fields, billed: Billing) -> Cost:
         """The cost; adds the call to what is around it."""

@@ -3,32 +3,14 @@
 from __future__ import annotations
 
 import functools
-import logging
 import sys
-from collections import Counter
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
 from langgraph_persist.errors import DurabilityError, JournalClosed
 from langgraph_persist.handler.ids import resolve
 
-logger = logging.getLogger(__name__)
-
 F = TypeVar("F", bound=Callable[..., Any])
-
-
-class Failures:
-    """Counts failures by event and kind; logs each kind once."""
-
-    def __init__(self) -> None:
-        self.counts: Counter[str] = Counter()
-
-    def add(self, event: str, error: BaseException) -> None:
-        """Count a failure of ours in this event."""
-        kind = f"{event}: {type(error).__name__}"
-        self.counts[kind] += 1
-        if self.counts[kind] == 1:
-            logger.warning("recording failed in %s", event, exc_info=error)
 
 
 def guarded(event: F) -> F:

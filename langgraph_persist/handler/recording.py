@@ -11,14 +11,14 @@ import psycopg
 from langchain_core.utils.uuid import uuid7
 
 from langgraph_persist.errors import PersistError
-from langgraph_persist.extract import content, error_fields, excerpt
-from langgraph_persist.handler.guard import Failures
+from langgraph_persist.extract import Keep, error_fields, keep_for
 from langgraph_persist.handler.outcome import Status, blame_timeout
 from langgraph_persist.handler.spans import Root, Span
 from langgraph_persist.journal import (
     Fields,
     Journal,
     Loaded,
+    OpenNode,
     Progress,
     Rows,
     Run,
@@ -38,11 +38,9 @@ _TABLES = {
 class Recording:
     """The writing half of the handler: everything here ends in the journal."""
 
-    def __init__(
-        self, journal: Journal, failures: Failures, session_ttl: timedelta | None = None
-    ) -> None:
+    def __init__(self, journal: Journal, session_ttl: timedelta | None = None) -> None:
         self.journal = journal
-        self._failures = failures
+        self._failures = journal.failures
         self._session_ttl = session_ttl
 
     def start(self, root: Root, saves: bool) -> None:
@@ -136,8 +134,7 @@ class Recording:
             "initial_input": None if root.kind == "resume" else workflow.get("user_input"),
             **self._lifetime(),
         }
-        if self.by_reference:
-            workflow["user_input"] = excerpt(workflow.get("user_input"))
+        workflow["user_input"] = self.keep(run).excerpt(workflow["user_input"])
         rows += [
             ("sessions", session),
             ("workflows", workflow),
@@ -184,40 +181,40 @@ class Recording:
             "started_at": span.clock.at,
         }
 
-    def send(self, root: Root, rows: Rows) -> None:
-        """Queue rows of a run."""
+    def send(self, root: Root, rows: Rows, node: OpenNode | None = None) -> None:
+        """Queue rows of a run, or of a node in it."""
+        rows = rows if node is None else node.shown(rows)
         self.journal.append(Unit(root.run.thread_id, rows))
 
-    @property
-    def by_reference(self) -> bool:
-        """Whether content is stored once and referred to: not where it is hidden."""
-        return self.journal.content and self.journal.seal is None
-
-    def content(self, thread_id: str, value: Any) -> tuple[Any, Rows]:
-        """What went in or came out, for a column, and the rows that it refers to."""
-        return content(self.journal, thread_id, value)
+    def keep(self, run: Run, node: OpenNode | None = None) -> Keep:
+        """What keeps content of a run, or of a node in it, as far as it may be kept."""
+        return keep_for(self.journal, run.thread_id, private=node is not None and node.private)
 
     def owned(self, root: Root, rows: Rows) -> Rows:
         """Rows of stored content with the columns that say whose it is."""
         owner = {"thread_id": root.run.thread_id, "workflow_id": root.run.workflow_id}
         return [(table, owner | fields) for table, fields in rows]
 
-    def record(self, span: Span, fields: Fields) -> None:
-        """A finished call: with its node if it has one that is still under way, else at once."""
-        row = (_TABLES[span.kind], fields)
+    def record(self, span: Span, fields: Fields, content: Rows | None = None) -> None:
+        """A finished call: with its node if it has one that is still under way, else at once.
+
+        ``content`` is what its columns refer to.
+        """
+        rows = [*self.owned(span.root, content or []), (_TABLES[span.kind], fields)]
         node = span.node
         if node is not None and not node.ended:
-            node.rows.append(row)
+            node.rows += rows
         else:
-            self.send(span.root, [row])
+            self.send(span.root, rows, node)
 
     def finish_node(self, span: Span, fields: Fields, outputs: Any) -> None:
         """A node has ended; a completed one waits for its checkpoint."""
         node = span.node
         assert node is not None
         node.fields.update(fields)
-        node.fields["output_data"], content = self.content(span.root.run.thread_id, outputs)
-        node.rows += self.owned(span.root, content)
+        keep = self.keep(span.root.run, node)
+        node.fields["output_data"] = keep.document(outputs)
+        node.rows += self.owned(span.root, keep.rows)
         node.ended = True
         completed = fields["status"] == "completed"
         if not completed:
@@ -242,7 +239,7 @@ class Recording:
             rows = self._close_open_nodes(root) + run.release_all()
             if error is not None:
                 blame_timeout(run, None, error)
-            rows += [("nodes", node.fields | run.origin(node)) for node in run.unplaced]
+            rows += [row for node in run.unplaced for row in node.placed(run.origin(node))]
             rows += run.take_requests([*run.requests])
             if root.within is None:
                 rows += self._closing_rows(root, status, outputs, error)
@@ -297,11 +294,12 @@ class Recording:
         run_fields = self._run_fields(root) | ended
         run_fields["checkpoint_id"] = root.run.checkpoint_id
         workflow = self._workflow_fields(root) | ended
-        workflow["result"], content = self.content(root.run.thread_id, outputs)
+        keep = self.keep(root.run)
+        workflow["result"] = keep.document(outputs)
         workflow |= root.run.promoted
         workflow |= {"active_ms": ended["duration_ms"], "node_count": root.run.nodes}
         workflow |= root.totals | {"cost_usd": total(root.costs)}
-        rows = self.owned(root, content)
+        rows = self.owned(root, keep.rows)
         rows += [("workflows", workflow), ("workflow_runs", run_fields)]
         if lifetime := self._lifetime():
             rows.append(("session_updates", {"thread_id": root.run.thread_id, **lifetime}))

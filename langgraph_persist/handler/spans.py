@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from uuid import UUID
 
 from langchain_core.utils.uuid import uuid7
+from langgraph.types import TracePolicy
 
 from langgraph_persist.extract import clean_text
 from langgraph_persist.handler import ids
@@ -161,6 +162,8 @@ class Span:
     tool_calls: frozenset[str] = frozenset()
     """The calls that tools in this node have run."""
     ends_root: bool = False
+    policy: TracePolicy | None = None
+    """What a node's own run may record of its input and output."""
     call: GraphCall | None = None
     """The call of a graph that this is, as far as it is known."""
     course: Course | None = None

@@ -12,7 +12,7 @@ import orjson
 from langchain_core.utils.uuid import uuid7
 from xxhash import xxh3_128_digest
 
-from langgraph_persist.extract import bound_tools, refused_calls, to_json, tool_end, tool_start
+from langgraph_persist.extract import bound_tools, refused_calls, tool_end, tool_start
 from langgraph_persist.handler.recording import Recording
 from langgraph_persist.handler.spans import Span
 from langgraph_persist.journal import Fields, Rows
@@ -35,7 +35,8 @@ class Tools:
 
     def open(self, span: Span, **event: Any) -> None:
         """A tool is called; ``event`` is what is said of it."""
-        fields = tool_start(**event)
+        keep = self._recording.keep(span.root.run, span.node)
+        fields = tool_start(**event, keep=keep)
         span.fields["tool_name"] = fields["tool_name"]
         if (call_id := fields["tool_call_id"]) is not None:
             for node in [s for s in span.above() if s.kind == "node"][:1]:
@@ -45,19 +46,21 @@ class Tools:
             description = (event.get("serialized") or {}).get("description")
             rows = self._register({"name": fields["tool_name"], "description": description})
         row = span.fields | fields | {"status": "running"}
-        self._recording.send(span.root, [*rows, ("tool_executions", row)])
+        rows += [*self._recording.owned(span.root, keep.rows), ("tool_executions", row)]
+        self._recording.send(span.root, rows, span.node)
 
     def end(self, span: Span, output: Any) -> None:
         """A tool has returned."""
-        fields = tool_end(output)
+        keep = self._recording.keep(span.root.run, span.node)
+        fields = tool_end(output, keep)
         status = "failed" if fields.get("success") is False else "completed"
-        self._close(span, fields | {"status": status})
+        self._close(span, fields | {"status": status}, keep.rows)
 
     def fail(self, span: Span, failure: Fields, sent: Any = None) -> None:
         """A tool has failed, was stopped, asks for a human or sent something up."""
         success = {"success": False if "error_type" in failure else None}
-        output = {} if sent is None else {"output_data": to_json(sent)}
-        self._close(span, failure | success | output)
+        keep = self._recording.keep(span.root.run, span.node)
+        self._close(span, failure | success | {"output_data": keep.document(sent)}, keep.rows)
 
     def refused(self, node: Span, outputs: Any) -> None:
         """A node has answered calls: those without a tool that ran are failures of their own."""
@@ -66,17 +69,19 @@ class Tools:
             call_id = answered["tool_call_id"]
             if call_id is None or call_id in node.tool_calls:
                 continue
+            keep = self._recording.keep(node.root.run, node.node)
             fields = self._recording.identity(node) | {
                 "id": uuid5(node.id, call_id),
                 "node_id": node.id,
-                "input_params": _args(node, call_id),
+                "input_params": keep.document(node.root.asked.get(call_id)),
                 "completed_at": node.clock.now,
             }
+            node.node.rows += self._recording.owned(node.root, keep.rows)
             node.node.rows.append(("tool_executions", fields | answered))
 
-    def _close(self, span: Span, fields: Fields) -> None:
+    def _close(self, span: Span, fields: Fields, content: Rows) -> None:
         ended = {"completed_at": span.clock.now, "execution_time_ms": span.clock.elapsed_ms}
-        self._recording.record(span, span.fields | fields | ended | span.used())
+        self._recording.record(span, span.fields | fields | ended | span.used(), content)
 
     def _register(self, tool: Fields) -> Rows:
         digest = xxh3_128_digest(orjson.dumps(tool))
@@ -87,9 +92,3 @@ class Tools:
         while len(self._known) > _MEMORY:
             self._known.popitem(last=False)
         return [("tools", tool | {"id": uuid7()})]
-
-
-def _args(span: Span, tool_call_id: str) -> orjson.Fragment | None:
-    """What a model of this run wanted a tool to be called with."""
-    asked = span.root.asked
-    return to_json(asked[tool_call_id]) if tool_call_id in asked else None

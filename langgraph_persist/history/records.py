@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from langgraph_persist.errors import NotRecorded
-from langgraph_persist.extract import content_text
+from langgraph_persist.extract import content_text, is_excerpt
 from langgraph_persist.history.contents import Contents, Row, Source
 
 if TYPE_CHECKING:
@@ -259,19 +259,21 @@ class Generation(_Record):
     @property
     def system_prompt(self) -> str | None:
         """What the system messages say."""
-        said = [content_text(m.get("content")) for m in self._said_by("system")]
-        return "\n\n".join(said) if said and self._system_prompt else self._system_prompt
+        if not is_excerpt(self._system_prompt):
+            return self._system_prompt
+        return "\n\n".join(self._said_by("system")) or self._system_prompt
 
     @property
     def user_prompt(self) -> str | None:
         """What the last human message says."""
-        said = self._said_by("human")
-        return content_text(said[-1].get("content")) if said else self._user_prompt
+        if not is_excerpt(self._user_prompt):
+            return self._user_prompt
+        return next(reversed(self._said_by("human")), self._user_prompt)
 
     @property
     def output(self) -> str | None:
         """What the model said."""
-        message = self.output_message
+        message = self.output_message if is_excerpt(self._output) else None
         return content_text(message.get("content")) if message else self._output
 
     @property
@@ -284,8 +286,9 @@ class Generation(_Record):
         """The tools that the model calls."""
         return self._parts.whole(self._tool_calls)
 
-    def _said_by(self, role: str) -> list[dict[str, Any]]:
-        return [message for message in self.prompt if message.get("type") == role]
+    def _said_by(self, role: str) -> list[str]:
+        said = (message for message in self.prompt if message.get("type") == role)
+        return [content_text(message.get("content")) for message in said]
 
     @property
     def prompt(self) -> list[dict[str, Any]]:

@@ -1,7 +1,9 @@
 """The ordered queue of a database, shared by every saver and handler of a process that uses it."""
 
+from langgraph_persist.journal.capture import Capture, Mode, Redactor
 from langgraph_persist.journal.clock import Clock
 from langgraph_persist.journal.derive import Change, Derived, Projector, State
+from langgraph_persist.journal.failures import Failures
 from langgraph_persist.journal.instance import instance_id
 from langgraph_persist.journal.journal import Journal
 from langgraph_persist.journal.loops import Loop
@@ -28,10 +30,12 @@ from langgraph_persist.journal.unit import Fields, Late, Projected, Rows, Statem
 
 __all__ = [
     "LOST_AFTER",
+    "Capture",
     "Change",
     "Clock",
     "Derived",
     "ExpiredRequest",
+    "Failures",
     "Fields",
     "Graph",
     "Journal",
@@ -41,12 +45,14 @@ __all__ = [
     "Loaded",
     "Loop",
     "LostRun",
+    "Mode",
     "OpenNode",
     "Progress",
     "Projected",
     "Projector",
     "Reaped",
     "Recorded",
+    "Redactor",
     "Rows",
     "Run",
     "Runs",

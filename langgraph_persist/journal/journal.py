@@ -20,6 +20,7 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any
 from weakref import WeakMethod
 
@@ -29,10 +30,12 @@ from psycopg import Connection
 from langgraph_persist.database.connection import Backoff, Database, is_connection_lost
 from langgraph_persist.database.queries import Schemas
 from langgraph_persist.errors import DatabaseUnavailable, DurabilityError, JournalClosed
+from langgraph_persist.journal.capture import EVERYTHING, Capture
+from langgraph_persist.journal.failures import Failures
 from langgraph_persist.journal.heartbeat import Heartbeat
-from langgraph_persist.journal.privacy import Seal, without_content
+from langgraph_persist.journal.privacy import Seal, redacted, without_content
 from langgraph_persist.journal.reaper import Reaper
-from langgraph_persist.journal.runs import Runs
+from langgraph_persist.journal.runs import OpenNode, Runs
 from langgraph_persist.journal.unit import Group, Receipt, Rows, Unit
 from langgraph_persist.journal.write import Attempt, Sql, statements, write_group
 from langgraph_persist.migrate import find_checkpoint_schema, upgrade
@@ -77,6 +80,8 @@ class Journal:
         """False where a saver encrypts: then the record holds nothing that was said."""
         self.seal: Seal | None = None
         """What encrypts all that was said, where that is wanted."""
+        self.failures = Failures()
+        self.capture = Capture(failures=self.failures)
         self.committed_units = 0
         self.committed_groups = 0
         self.failed_units = 0
@@ -167,9 +172,25 @@ class Journal:
 
     def _protect(self, rows: Rows) -> Rows:
         """The rows as they may be stored."""
-        if self.seal is not None:
-            return self.seal.rows(rows)
-        return rows if self.content else without_content(rows)
+        if not self.keeps_content:
+            return without_content(rows)
+        if self.capture.redactors:
+            rows = redacted(rows, self.capture)
+        return rows if self.seal is None else self.seal.rows(rows)
+
+    @property
+    def keeps_content(self) -> bool:
+        """Whether anything that was said is kept."""
+        return self.capture.content and (self.content or self.seal is not None)
+
+    def is_private(self, node_name: str, above: OpenNode | None) -> bool:
+        """Whether only structure is kept of a node of this name."""
+        return node_name in self.capture.nodes or (above is not None and above.private)
+
+    def restrict(self, capture: Capture) -> None:
+        """From now on keep only what these settings allow; none of them, nothing changes."""
+        if capture != EVERYTHING:
+            self.capture = replace(capture, failures=self.failures)
 
     def _learn(self, unit: Unit) -> None:
         """Content that is queued need not be queued again."""

@@ -1,4 +1,4 @@
-"""What the record keeps where no content may be readable: structure, or content encrypted."""
+"""What the record keeps where content is hidden: structure, or content redacted or encrypted."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Any
 import orjson
 from langgraph.checkpoint.serde.base import CipherProtocol
 
-from langgraph_persist.journal.unit import Rows
+from langgraph_persist.journal.capture import Capture
+from langgraph_persist.journal.unit import Late, Rows
 
 _ERROR = {"error_message", "error_traceback"}
 
@@ -33,6 +34,32 @@ CONTENT: dict[str, frozenset[str]] = {
 """The columns, by table, that can hold values of a state, a prompt or an answer."""
 
 CONTENT_TABLES = frozenset({"messages", "state_values"})
+
+KEPT = {
+    "workflows": frozenset({"input", "result"}),
+    "nodes": frozenset({"input_data", "output_data", "state"}),
+    "generations": frozenset({"prompt", "output_message", "tool_calls"}),
+    "tool_executions": frozenset({"input_params", "output_data"}),
+}
+"""The columns, by table, that hold content by reference, and so redacted before it was stored."""
+
+
+def redacted(rows: Rows, capture: Capture) -> Rows:
+    """The rows with all content as the redactors leave it."""
+    return [
+        (table, {k: _redacted(table, k, v, capture) for k, v in fields.items()})
+        if table in CONTENT
+        else (table, fields)
+        for table, fields in rows
+    ]
+
+
+def _redacted(table: str, name: str, value: Any, capture: Capture) -> Any:
+    if value is None or name not in CONTENT[table] or name in KEPT.get(table, ()):
+        return value
+    if isinstance(value, str):
+        return capture.clean_text(value)
+    return orjson.Fragment(capture.clean_json(orjson.dumps(value, default=Late.value)))
 
 
 def without_content(rows: Rows) -> Rows:

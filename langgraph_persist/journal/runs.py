@@ -19,6 +19,7 @@ from uuid import UUID
 from langchain_core.runnables import RunnableConfig
 
 from langgraph_persist.journal.loops import Loops
+from langgraph_persist.journal.privacy import without_content
 from langgraph_persist.journal.unit import Fields, Rows
 
 MEMORY_THREADS = 1_000
@@ -127,6 +128,8 @@ class OpenNode:
     ended: bool = False
     children: list[OpenNode] = field(default_factory=list)
     """Completed nodes below this one whose graph saves no checkpoints of its own."""
+    private: bool = False
+    """Whether only structure is kept of it and of all that happens in it."""
 
     @property
     def skipped(self) -> bool:
@@ -136,10 +139,17 @@ class OpenNode:
     def collect(self, result: Fields) -> Iterator[tuple[str, Fields]]:
         """The rows of this node and those held below it, with their result's checkpoint."""
         self.fields.update(result)
-        yield "nodes", self.fields
-        yield from self.rows
+        yield from self.shown([("nodes", self.fields), *self.rows])
         for child in self.children:
             yield from child.collect({} if child.skipped else _place(result))
+
+    def placed(self, place: Fields) -> Rows:
+        """The node once more, now that it is known where it ran."""
+        return self.shown([("nodes", self.fields | place)])
+
+    def shown(self, rows: Rows) -> Rows:
+        """Rows of this node as they may be kept."""
+        return without_content(rows) if self.private else rows
 
 
 class Run:

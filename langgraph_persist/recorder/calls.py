@@ -20,6 +20,7 @@ from langchain_core.prompt_values import PromptValue
 from langgraph_persist.extract import (
     Billing,
     GenerationStart,
+    Keep,
     billing,
     error_fields,
     generation_end,
@@ -95,13 +96,13 @@ def usage_of(prompt_tokens: int | None, completion_tokens: int | None) -> UsageM
     return UsageMetadata(input_tokens=read, output_tokens=written, total_tokens=read + written)
 
 
-def ended(output: Any, result: LLMResult, error: BaseException | None) -> Fields:
+def ended(output: Any, result: LLMResult, error: BaseException | None, keep: Keep) -> Fields:
     """The columns that an answer fills, or an error."""
     if error is not None:
         return {"status": "failed", **error_fields(error)}
     if output is None:
         return {"status": "completed"}
-    fields = generation_end(result) | {"status": "completed"}
+    fields = generation_end(result, keep) | {"status": "completed"}
     if not isinstance(output, (str, BaseMessage)):
         fields |= {"parsed_output": to_json(output)}
     return fields

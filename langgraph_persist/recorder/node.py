@@ -12,7 +12,7 @@ import orjson
 from langchain_core.utils.uuid import uuid7
 
 from langgraph_persist.errors import ConfigurationError, DurabilityError
-from langgraph_persist.extract import clean_text, content, error_fields, state_entry, to_json
+from langgraph_persist.extract import Keep, clean_text, error_fields, keep_for, to_json
 from langgraph_persist.journal import Clock, Fields, Journal, Rows, Unit, Within, current_place
 
 CANCELLED = (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt)
@@ -124,20 +124,21 @@ class RecordedNode:
         }
 
     def _content(self, value: Any) -> Any:
-        stored, rows = content(self._journal, self._place.workflow.run.thread_id, value)
-        self._own(rows)
+        keep = self._keep()
+        stored = keep.document(value)
+        self._own(keep.rows)
         return stored
 
+    def _keep(self) -> Keep:
+        private = self._journal.is_private(self.name, None)
+        return keep_for(self._journal, self._place.workflow.run.thread_id, private=private)
+
     def _state(self, state: Mapping[str, Any]) -> orjson.Fragment | None:
-        journal = self._journal
-        if not (journal.content or journal.seal):
+        if not self._journal.keeps_content or self._journal.is_private(self.name, None):
             return None
-        known = journal.runs.known(self._place.workflow.run.thread_id)
-        seal = journal.seal.close if journal.seal else None
-        entries: dict[str, Any] = {}
-        for channel, value in state.items():
-            entries[clean_text(channel)], rows = state_entry(value, known, seal)
-            self._own(rows)
+        keep = self._keep()
+        entries = {clean_text(name): keep.channel(name, value) for name, value in state.items()}
+        self._own(keep.rows)
         return orjson.Fragment(orjson.dumps(entries))
 
     def _own(self, rows: Sequence[tuple[str, Fields]]) -> None:

@@ -13,7 +13,7 @@ from langchain_core.messages.ai import UsageMetadata
 from langchain_core.utils.uuid import uuid7
 
 from langgraph_persist.errors import ConfigurationError
-from langgraph_persist.extract import clean_text, error_fields, prompt_entry, to_json
+from langgraph_persist.extract import clean_text, error_fields, keep_for
 from langgraph_persist.journal import Fields, Journal, Rows, Unit, Within, place_in
 from langgraph_persist.recorder import calls
 from langgraph_persist.recorder.node import RecordedNode
@@ -155,16 +155,14 @@ class Recorder:
         started = calls.opened(model, prompt, provider, params, prompt_name, prompt_version)
         result = calls.answered(output, model, counts, finish_reason)
         fields = self._identity(place) | calls.span_of(started_at, latency_ms) | started.fields
-        fields |= calls.ended(output, result, error) | {"latency_ms": latency_ms}
+        keep = keep_for(self._journal, fields["thread_id"])
+        fields |= calls.ended(output, result, error, keep) | {"latency_ms": latency_ms}
         if cost_usd is None:
             fields |= calls.priced(self._costs, started, fields, result)
         else:
             fields |= {"cost_usd": _money(cost_usd), "price_source": "given"}
-        journal = self._journal
-        known = journal.runs.known(fields["thread_id"])
-        seal = journal.seal.close if journal.seal else None
-        fields["prompt"], contents = prompt_entry(started.messages, known, seal)
-        rows: Rows = [(table, _owner(fields) | content) for table, content in contents]
+        fields["prompt"] = keep.prompt(started.messages)
+        rows: Rows = [(table, _owner(fields) | content) for table, content in keep.rows]
         self._send([*rows, ("generations", fields)])
         return UUID(str(fields["id"]))
 
@@ -197,11 +195,12 @@ class Recorder:
             workflow: that it is part of, if not the one under way here.
         """
         fields = self._identity(self._place(workflow))
+        keep = keep_for(self._journal, fields["thread_id"])
         fields |= calls.span_of(started_at, execution_time_ms) | {
             "tool_name": clean_text(name),
             "tool_call_id": tool_call_id,
-            "input_params": None if input is None else to_json(input),
-            "output_data": None if output is None else to_json(output),
+            "input_params": keep.document(input),
+            "output_data": keep.document(output),
             "tokens_used": tokens_used,
             "cost_usd": _money(cost_usd),
             "execution_time_ms": execution_time_ms,
@@ -211,7 +210,8 @@ class Recorder:
         if error is not None:
             fields |= error_fields(error)
         tool = {"id": uuid7(), "name": fields["tool_name"]}
-        self._send([("tools", tool), ("tool_executions", fields)])
+        rows: Rows = [(table, _owner(fields) | content) for table, content in keep.rows]
+        self._send([("tools", tool), *rows, ("tool_executions", fields)])
         return UUID(str(fields["id"]))
 
     # --- where ---

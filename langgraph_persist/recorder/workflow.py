@@ -14,7 +14,7 @@ from uuid import UUID
 from langchain_core.utils.uuid import uuid7
 
 from langgraph_persist.errors import ConfigurationError, DurabilityError
-from langgraph_persist.extract import clean_text, content, error_fields, root_input, to_json
+from langgraph_persist.extract import clean_text, error_fields, keep_for, root_input, to_json
 from langgraph_persist.journal import (
     Clock,
     Fields,
@@ -200,7 +200,8 @@ class RecordedWorkflow:
 
     def _content(self, value: Any) -> tuple[Any, Rows]:
         """A value for a column, and the rows that it refers to."""
-        stored, rows = content(self._journal, self.thread_id, value)
+        keep = keep_for(self._journal, self.thread_id)
+        stored, rows = keep.document(value), keep.rows
         owner = {"thread_id": self.thread_id, "workflow_id": self.id}
         return stored, [(table, owner | fields) for table, fields in rows]
 

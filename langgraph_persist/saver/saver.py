@@ -44,7 +44,7 @@ from langgraph_persist.errors import (
     SchemaOutdated,
     UnserializableValue,
 )
-from langgraph_persist.extract import clean_text, state_entry, to_json
+from langgraph_persist.extract import clean_text, keep_for, to_json
 from langgraph_persist.extract.todos import CHANNEL
 from langgraph_persist.journal import (
     Graph,
@@ -269,7 +269,7 @@ class PersistSaver(PostgresSaver):
         if edit is not None and edit.recorded:
             owner = {"thread_id": thread_id, "workflow_id": edit.workflow_id}
             state, rows = self._owned_state(owner, ns, checkpoint)
-            rows += update_rows(edit, row, config, metadata, state)
+            rows += update_rows(self.journal, edit, row, config, metadata, state)
         saved: RunnableConfig = {
             "configurable": {
                 "thread_id": thread_id,
@@ -335,7 +335,7 @@ class PersistSaver(PostgresSaver):
 
     def _owned_state(self, owner: Fields, place: str, checkpoint: Checkpoint) -> tuple[Any, Rows]:
         """The state as it may be recorded, with rows that say whose they are."""
-        if not self.journal.content and self.journal.seal is None:
+        if not self.journal.keeps_content:
             return None, []
         state, content = self._state(owner["thread_id"], place, checkpoint)
         return state, [(table, owner | fields) for table, fields in content]
@@ -359,10 +359,9 @@ class PersistSaver(PostgresSaver):
     def _state(self, thread_id: str, ns: str, checkpoint: Checkpoint) -> tuple[Any, Rows]:
         """The ``nodes.state`` of a checkpoint, and the rows of values not stored before."""
         known = self.journal.runs.known(thread_id)
-        seal = self.journal.seal.close if self.journal.seal else None
+        keep = keep_for(self.journal, thread_id)
         versions = checkpoint["channel_versions"]
         state: dict[str, Any] = {}
-        rows: Rows = []
         for channel, value in checkpoint["channel_values"].items():
             if channel.startswith(INTERNAL_CHANNELS):
                 continue
@@ -373,11 +372,10 @@ class PersistSaver(PostgresSaver):
                 continue
             if isinstance(value, _DeltaSnapshot):
                 value = value.value
-            entry, new = state_entry(value, known, seal)
+            entry = keep.channel(channel, value)
             known.keep(ns, channel, version, entry)
             state[clean_text(channel)] = entry
-            rows += new
-        return orjson.Fragment(orjson.dumps(state)), rows
+        return orjson.Fragment(orjson.dumps(state)), keep.rows
 
     def _writes_unit(
         self,

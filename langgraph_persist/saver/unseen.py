@@ -12,7 +12,7 @@ from langchain_core.utils.uuid import uuid7
 from langgraph.constants import START
 from langgraph.types import Send
 
-from langgraph_persist.extract import NodeIdentity, clean_text, content, node_identity, to_json
+from langgraph_persist.extract import NodeIdentity, clean_text, keep_for, node_identity, to_json
 from langgraph_persist.journal import Fields, Graph, Journal, Loop, OpenNode, Rows, Run
 from langgraph_persist.saver.callers import Update
 
@@ -50,8 +50,8 @@ def cached_rows(
         return []
     identity, namespace, given = found
     parent = _parent(run, namespace)
-    input_data, rows = content(journal, run.thread_id, given)
-    output_data, more = content(journal, run.thread_id, _output(writes))
+    private = journal.is_private(identity.node_name, parent)
+    keep = keep_for(journal, run.thread_id, private=private)
     owner = {"thread_id": run.thread_id, "workflow_id": run.workflow_id}
     now = datetime.now(UTC)
     fields: Fields = {
@@ -64,13 +64,14 @@ def cached_rows(
         "execution_order": run.next_order(),
         "status": "completed",
         "cached": True,
-        "input_data": input_data,
-        "output_data": output_data,
+        "input_data": keep.document(given),
+        "output_data": keep.document(_output(writes)),
         "started_at": now,
         "completed_at": now,
     }
-    held = [(table, owner | row) for table, row in rows + more]
-    return run.settle(OpenNode(fields, graph, identity.step or 0, parent, held, ended=True))
+    held = [(table, owner | row) for table, row in keep.rows]
+    step = identity.step or 0
+    return run.settle(OpenNode(fields, graph, step, parent, held, ended=True, private=private))
 
 
 def _seen(loop: Loop, task_id: str) -> tuple[NodeIdentity, str, Any] | None:
@@ -130,36 +131,38 @@ def _output(writes: Sequence[tuple[str, Any]]) -> Any:
 
 
 def update_rows(
+    journal: Journal,
     edit: Edit,
     checkpoint: Fields,
     config: RunnableConfig,
     metadata: Mapping[str, Any],
     state: Any,
 ) -> Rows:
-    """A row for each node in whose name the state was edited."""
+    """A row for each node in whose name the state was edited, and what these refer to."""
     user = (config.get("metadata") or {}).get("user")
+    owner = {"thread_id": checkpoint["thread_id"], "workflow_id": edit.workflow_id}
     now = datetime.now(UTC)
-    return [
-        (
-            "nodes",
-            {
-                "thread_id": checkpoint["thread_id"],
-                "id": uuid7(),
-                "workflow_id": edit.workflow_id,
-                "run_id": edit.workflow_id,
-                "node_name": clean_text(update.as_node),
-                "node_type": "update",
-                "status": "completed",
-                "step": metadata.get("step"),
-                "checkpoint_ns": clean_text(checkpoint["checkpoint_ns"]),
-                "input_checkpoint_id": checkpoint["parent_checkpoint_id"],
-                "checkpoint_id": checkpoint["checkpoint_id"],
-                "input_data": to_json(update.values),
-                "state": state,
-                "started_at": now,
-                "completed_at": now,
-                "metadata": None if user is None else to_json({"user": user}),
-            },
-        )
-        for update in edit.updates
-    ]
+    rows: Rows = []
+    for update in edit.updates:
+        private = journal.is_private(update.as_node, None)
+        keep = keep_for(journal, checkpoint["thread_id"], private=private)
+        fields: Fields = {
+            **owner,
+            "id": uuid7(),
+            "run_id": edit.workflow_id,
+            "node_name": clean_text(update.as_node),
+            "node_type": "update",
+            "status": "completed",
+            "step": metadata.get("step"),
+            "checkpoint_ns": clean_text(checkpoint["checkpoint_ns"]),
+            "input_checkpoint_id": checkpoint["parent_checkpoint_id"],
+            "checkpoint_id": checkpoint["checkpoint_id"],
+            "input_data": keep.document(update.values),
+            "state": None if private else state,
+            "started_at": now,
+            "completed_at": now,
+            "metadata": None if user is None else to_json({"user": user}),
+        }
+        rows += [(table, owner | row) for table, row in keep.rows]
+        rows.append(("nodes", fields))
+    return rows

@@ -1,0 +1,358 @@
+"""Values as they stand in the record: what is large or a message is stored once, by reference.
+
+A reference is an object of one key: ``{"$stored": id}`` for a row of ``state_values``,
+``{"$message": [id, name]}`` for a message, ``{"$text": [id]}`` for what a message says and
+``{"$items": id}``, within a list, for all elements of a stored list. The SQL function ``whole``
+puts what they stand for in their places. What only looks like one is stored by one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Container, Mapping, Sequence
+from typing import Any, cast
+from uuid import UUID
+
+import orjson
+from langchain_core.messages import BaseMessage, SystemMessage
+from langgraph.types import Command, Send
+from pydantic import BaseModel
+from xxhash import xxh3_128_digest
+
+from langgraph_persist.extract.encode import to_json_bytes
+from langgraph_persist.extract.messages import (
+    Row,
+    chain,
+    is_message_list,
+    list_row,
+    message_entry,
+    message_list,
+    spoken_entry,
+)
+from langgraph_persist.extract.shapes import shape_of
+from langgraph_persist.extract.text import clean_text, excerpt, is_a, limited
+from langgraph_persist.journal.capture import EVERYTHING, Capture, left_out
+
+INLINE_LIMIT = 128
+"""Bytes of JSON up to which a value stands where it is."""
+
+_PART_LIMIT = 512
+_SKELETON_LIMIT = 2048
+_FEW = 2
+_SHORT = 8
+_DEPTH = 2
+_LIST_BYTES = 1024
+_LIST_LENGTH = 4096
+_ROLES = {"user": "human", "human": "human", "assistant": "ai", "ai": "ai", "system": "system"}
+_CALLS_LIMIT = 512
+_COMMANDS = (Command, Send)
+_NESTED = (BaseMessage, *_COMMANDS)
+_CHANNELS_OF = ("update", "arg")
+
+Seal = Callable[[bytes], orjson.Fragment]
+
+_EXCLUDED = orjson.Fragment(left_out("excluded"))
+
+
+class Keep:
+    """Content for the columns of the record, as far as it may be kept: JSON in its place.
+
+    What it gives is for orjson. With a ``seal`` the channels of a state and prompts are in the
+    form that it gives to their JSON; the other columns are sealed as a whole, later.
+    """
+
+    by_reference = False
+
+    def __init__(self, capture: Capture = EVERYTHING, seal: Seal | None = None) -> None:
+        self.capture = capture
+        self._seal = seal
+        self.rows: list[Row] = []
+        """The rows that references still need: ``(table, fields)`` pairs without ``thread_id``."""
+
+    def json(self, value: Any) -> orjson.Fragment:
+        """Any value."""
+        return orjson.Fragment(self._data(value))
+
+    def _data(self, value: Any) -> bytes:
+        return self.capture.fitting(self.capture.clean_json(to_json_bytes(value)))
+
+    def channel(self, name: str, value: Any) -> Any:
+        """The value of one channel of a state."""
+        if name in self.capture.channels:
+            return _EXCLUDED
+        return self.json(value) if self._seal is None else self._seal(self._data(value))
+
+    def document(self, value: Any) -> Any:
+        """What went into a run or a node, or came out: channels, most often."""
+        return None if value is None else self.json(without(value, self.capture.channels))
+
+    def prompt(self, messages: list[BaseMessage]) -> Any:
+        """The messages that a model is given."""
+        return self.json(messages) if self._seal is None else self._seal(self._data(messages))
+
+    def message(self, message: BaseMessage) -> Any:
+        """One message."""
+        return self.json(message)
+
+    def calls(self, message: Any) -> Any:
+        """The tools that one message calls."""
+        return self.json(message.tool_calls)
+
+    def said(self, message: BaseMessage) -> Any:
+        """What one message says."""
+        return self.json(message.content)
+
+    def text(self, text: str | None) -> str | None:
+        """A text, for a column of that type."""
+        return (
+            None if text is None else limited(self.capture.clean_text(text), self.capture.max_bytes)
+        )
+
+    def excerpt(self, text: str | None) -> str | None:
+        """A text that is stored elsewhere, too; where that is so, a long one's beginning."""
+        return self.text(text)
+
+
+class References(Keep):
+    """Content by reference: what is large or a message is stored once.
+
+    ``known`` has the ids whose rows are on their way; add those of ``rows`` once these are queued.
+    """
+
+    by_reference = True
+
+    def __init__(self, known: Container[UUID], capture: Capture = EVERYTHING) -> None:
+        super().__init__(capture)
+        self._known = known
+
+    def channel(self, name: str, value: Any) -> Any:
+        if name in self.capture.channels:
+            return _EXCLUDED
+        return self._stored(_Store.channel, value)
+
+    def document(self, value: Any) -> Any:
+        return None if value is None else self._stored(_Store.document, value)
+
+    def prompt(self, messages: list[BaseMessage]) -> Any:
+        return self._stored(_Store.entry, messages)
+
+    def message(self, message: BaseMessage) -> Any:
+        return self._stored(_Store.entry, message)
+
+    def calls(self, message: Any) -> Any:
+        return self._stored(_Store.calls, message)
+
+    def said(self, message: BaseMessage) -> Any:
+        return self._stored(_Store.said, message)
+
+    def excerpt(self, text: str | None) -> str | None:
+        return excerpt(self.text(text))
+
+    def _stored(self, work: Callable[[_Store, Any], Any], value: Any) -> orjson.Fragment:
+        try:
+            store = _Store(self._known, self.capture)
+            found = orjson.dumps(work(store, value))
+        except Exception:
+            # Another thread may be changing it.
+            store = _Store(self._known, self.capture)
+            found = orjson.dumps(store.value(self._data(without(value, self.capture.channels))))
+        self.rows += store.rows
+        return orjson.Fragment(found)
+
+
+class Nothing(Keep):
+    """No content at all."""
+
+    def json(self, value: Any) -> Any:
+        return None
+
+    def channel(self, name: str, value: Any) -> Any:
+        return None
+
+    document = prompt = message = calls = said = text = excerpt = cast(Any, json)
+
+
+def without(value: Any, channels: Container[str]) -> Any:
+    """A value without what these channels hold, if it has channels."""
+    if not channels or (fields := _fields(value)) is None:
+        return value
+    return {
+        key: _EXCLUDED
+        if key in channels
+        else without(item, channels)
+        if is_a(value, _COMMANDS)
+        else item
+        for key, item in fields.items()
+    }
+
+
+class _Store:
+    """Takes values apart, and gathers the rows of what is referred to."""
+
+    def __init__(self, known: Container[UUID], capture: Capture) -> None:
+        self._known, self._capture = known, capture
+        self._new: set[UUID] = set()
+        self.rows: list[Row] = []
+
+    def __contains__(self, id_: object) -> bool:
+        return id_ in self._new or id_ in self._known
+
+    def document(self, value: Any) -> Any:
+        if (fields := _fields(value)) is None:
+            return self.entry(value)
+        parts: dict[str, Any] = {}
+        for key, item in fields.items():
+            if key in self._capture.channels:
+                parts[key] = _EXCLUDED
+            elif is_a(value, _COMMANDS) and key in _CHANNELS_OF:
+                parts[key] = self.document(item)
+            else:
+                parts[key] = self._spoken(item) if key == "messages" else self.entry(item)
+        return parts
+
+    def entry(self, value: Any, depth: int = _DEPTH, limit: int = INLINE_LIMIT) -> Any:
+        if is_a(value, BaseMessage):
+            return self._message(value)
+        if is_message_list(value):
+            return self._messages(value)
+        if depth and type(value) in (list, tuple) and _is_mixed(value):
+            return [self._part(item, depth, limit) for item in value]
+        data = self._capture.clean_json(to_json_bytes(value))
+        if len(data) <= min(limit, self._capture.max_bytes) and b'{"$' not in data:
+            return orjson.Fragment(data)
+        if depth and (fields := _fields(value)) is not None:
+            return self._mapping(fields, data, depth - 1)
+        if type(value) is list and len(data) > _LIST_BYTES and _grows(value):
+            return self._list(value)
+        return self.value(data)
+
+    def channel(self, value: Any) -> Any:
+        if is_message_list(value):
+            return {"$stored": self._list_id(value)}
+        return self.entry(value)
+
+    def _list_id(self, messages: list[BaseMessage]) -> str:
+        list_id, rows = message_list(messages, self, self._capture)
+        self._add(rows)
+        return str(list_id)
+
+    def _part(self, value: Any, depth: int, limit: int) -> Any:
+        if is_a(value, _COMMANDS):
+            return self.document(value)
+        return self.entry(value, depth, limit)
+
+    def _message(self, message: BaseMessage) -> dict[str, Any]:
+        entry = message_entry(message, self._capture)
+        self._add(entry.rows(self))
+        return {"$message": entry.reference}
+
+    def _messages(self, messages: list[BaseMessage]) -> Any:
+        """Few ones each by itself, and those that are set before a conversation."""
+        if len(messages) <= _FEW:
+            return [self._message(message) for message in messages]
+        head = 0
+        while head < len(messages) - 1 and is_a(messages[head], SystemMessage):
+            head += 1
+        if not head:
+            return {"$stored": self._list_id(messages)}
+        before = [self._message(message) for message in messages[:head]]
+        return [*before, {"$items": self._list_id(messages[head:])}]
+
+    def calls(self, message: Any) -> Any:
+        data = self._capture.clean_json(to_json_bytes(message.tool_calls))
+        if len(data) <= _CALLS_LIMIT and b'{"$' not in data:
+            return orjson.Fragment(data)
+        entry = message_entry(message, self._capture)
+        self._add(entry.rows(self))
+        return {"$tool_calls": entry.reference[:1]}
+
+    def said(self, message: BaseMessage) -> Any:
+        if not is_a(message.content, str) or len(message.content) <= INLINE_LIMIT:
+            return self.entry(message.content)
+        entry = message_entry(message, self._capture)
+        self._add(entry.rows(self))
+        return {"$text": entry.reference[:1]}
+
+    def _spoken(self, value: Any) -> Any:
+        """Messages in one of the short forms that LangGraph takes."""
+        if is_a(value, str):
+            return self._text("human", value)
+        if type(value) is list and len(value) <= _SHORT and not is_message_list(value):
+            return [self._short(item) for item in value]
+        return self.entry(value)
+
+    def _short(self, value: Any) -> Any:
+        if type(value) is tuple and len(value) == 2 and value[0] in _ROLES:
+            return [value[0], self._text(_ROLES[value[0]], value[1])]
+        if type(value) is dict and (role := value.get("role")) in _ROLES:
+            return {
+                key: self._text(_ROLES[role], item) if key == "content" else self.entry(item)
+                for key, item in value.items()
+            }
+        return self._text("human", value) if is_a(value, str) else self.entry(value)
+
+    def _text(self, role: str, text: Any) -> Any:
+        if not is_a(text, str) or len(text) <= INLINE_LIMIT:
+            return self.entry(text)
+        entry = spoken_entry(role, text, self._capture)
+        self._add(entry.rows(self))
+        return {"$text": entry.reference}
+
+    def _mapping(self, fields: Mapping[Any, Any], data: bytes, depth: int) -> Any:
+        """Item by item where that refers to something; else as a whole."""
+        inner = _Store(self, self._capture)
+        parts = {key: inner.entry(item, depth, _PART_LIMIT) for key, item in fields.items()}
+        skeleton = orjson.dumps(parts)
+        if b'{"$' not in skeleton or len(skeleton) > _SKELETON_LIMIT:
+            return self.value(data)
+        self._add(inner.rows)
+        return orjson.Fragment(skeleton)
+
+    def _list(self, values: list[Any]) -> Any:
+        """A list that may grow: only what is new of it is stored."""
+        clean, fit = self._capture.clean_json, self._capture.fitting
+        parts = [fit(clean(to_json_bytes(value))) for value in values]
+        list_id, start, base = chain([xxh3_128_digest(part) for part in parts], self)
+        if start < len(parts):
+            rest = b"[" + b",".join(parts[start:]) + b"]"
+            self._add([list_row("list", list_id, base, rest)])
+        return {"$stored": str(list_id)}
+
+    def value(self, data: bytes) -> Any:
+        data = self._capture.fitting(data)
+        value_id = UUID(bytes=xxh3_128_digest(data))
+        if value_id not in self:
+            self._add([list_row("value", value_id, None, data)])
+        return {"$stored": str(value_id)}
+
+    def _add(self, rows: Sequence[Row]) -> None:
+        self.rows += rows
+        for _, fields in rows:
+            self._new.add(fields["id"])
+            if "entry_id" in fields:
+                self._new.add(fields["entry_id"])
+
+
+def _fields(value: Any) -> Mapping[str, Any] | None:
+    """What a value holds by name, if it is of that kind."""
+    if type(value) is dict:
+        found = value
+    elif is_a(value, (BaseModel, Command, Send)) or dataclasses.is_dataclass(type(value)):
+        found = shape_of(value)
+    else:
+        return None
+    plain = type(found) is dict and len(found) <= _LIST_LENGTH and all(map(_is_name, found))
+    return found if plain else None
+
+
+def _is_name(key: Any) -> bool:
+    return type(key) is str and not key.startswith("$") and clean_text(key) == key
+
+
+def _is_mixed(values: Sequence[Any]) -> bool:
+    """Whether a list is a short one that holds messages beside others."""
+    return 0 < len(values) <= _SHORT and any(is_a(value, _NESTED) for value in values)
+
+
+def _grows(values: list[Any]) -> bool:
+    return 1 < len(values) <= _LIST_LENGTH and not is_a(values[0], (int, float))

@@ -1,0 +1,129 @@
+"""What the record holds of what was said: all of it, parts, or nothing but structure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+import orjson
+
+from langgraph_persist.errors import ConfigurationError
+from langgraph_persist.journal.failures import Failures
+
+MAX_BYTES = 10 << 20
+"""By default a single value of the record takes no more."""
+
+_BEGINNING = 500
+
+Redactor: TypeAlias = Callable[[Any], Any]
+"""Gives a JSON value (a string, a number, a list, a dict) as the record may hold it."""
+
+Mode: TypeAlias = Literal["full", "structure"]
+
+
+@dataclass(frozen=True, slots=True)
+class Capture:
+    """What may be recorded, as the user wants it."""
+
+    content: bool = True
+    """Whether anything that users, models, tools and nodes said is kept."""
+    channels: frozenset[str] = frozenset()
+    """Channels whose values are left out of states, inputs and outputs."""
+    nodes: frozenset[str] = frozenset()
+    """Nodes of which, and of all within them, only structure is kept."""
+    redactors: tuple[Redactor, ...] = ()
+    max_bytes: int = MAX_BYTES
+    failures: Failures = field(default_factory=Failures, compare=False)
+
+    @classmethod
+    def of(
+        cls,
+        mode: Mode = "full",
+        exclude: Mapping[str, Iterable[str]] | None = None,
+        redact: Redactor | Iterable[Redactor] | None = None,
+        max_payload_bytes: int | None = None,
+    ) -> Capture:
+        """The settings as users give them.
+
+        Raises:
+            ConfigurationError: one of them makes no sense.
+        """
+        if mode not in ("full", "structure"):
+            raise ConfigurationError(f'capture is "full" or "structure", not {mode!r}')
+        excluded = {kind: _names(kind, names) for kind, names in (exclude or {}).items()}
+        limit = MAX_BYTES if max_payload_bytes is None else max_payload_bytes
+        if limit < 1:
+            raise ConfigurationError(f"max_payload_bytes must be at least 1, not {limit}")
+        redactors = () if redact is None else (redact,) if callable(redact) else tuple(redact)
+        if not all(map(callable, redactors)):
+            raise ConfigurationError("redact is a callable, or a list of callables")
+        return cls(
+            content=mode == "full",
+            channels=excluded.get("channels", frozenset()),
+            nodes=excluded.get("nodes", frozenset()),
+            redactors=redactors,
+            max_bytes=limit,
+        )
+
+    def clean(self, value: Any) -> Any:
+        """A JSON value as it may be kept; nothing of it where a redactor raises."""
+        try:
+            for redact in self.redactors:
+                value = redact(value)
+        except Exception as error:
+            self.failures.add("redact", error)
+            return f"<redaction failed: {type(error).__name__}>"
+        return value
+
+    def clean_json(self, data: bytes) -> bytes:
+        """The same for a value as JSON."""
+        if not self.redactors:
+            return data
+        try:
+            # Not orjson, which reads large integers as floats.
+            return _dumps(self.clean(json.loads(data)))
+        except Exception as error:
+            self.failures.add("redact", error)
+            return orjson.dumps(f"<redaction failed: {type(error).__name__}>")
+
+    def clean_text(self, text: str) -> str:
+        """The same for a text."""
+        if not self.redactors:
+            return text
+        found = self.clean(text)
+        return found if isinstance(found, str) else f"<redacted to {type(found).__name__}>"
+
+    def fitting(self, data: bytes) -> bytes:
+        """A value as JSON, or what stands for one that is too large: its size and beginning."""
+        return data if len(data) <= self.max_bytes else too_large(data)
+
+
+EVERYTHING = Capture()
+
+
+def _names(kind: str, names: Iterable[str]) -> frozenset[str]:
+    if kind not in ("channels", "nodes"):
+        raise ConfigurationError(f'exclude has "channels" and "nodes", not {kind!r}')
+    if isinstance(names, str):
+        raise ConfigurationError(f"exclude[{kind!r}] is a list of names, not a string")
+    return frozenset(names)
+
+
+def _dumps(value: Any) -> bytes:
+    try:
+        return orjson.dumps(value)
+    except TypeError:
+        return json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+
+
+def too_large(data: bytes) -> bytes:
+    """What stands for a value that takes too many bytes."""
+    begins = data[: _BEGINNING * 4].decode(errors="ignore")[:_BEGINNING]
+    return left_out(f"{len(data):,} bytes", bytes=len(data), begins=begins)
+
+
+def left_out(reason: str, **more: Any) -> bytes:
+    """What stands, as JSON, for a value that is not kept."""
+    return orjson.dumps({"$left_out": reason, **more})

@@ -1,0 +1,29 @@
+"""Failures of this package's own code, which must not reach the user's graph."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from collections import Counter
+
+logger = logging.getLogger(__name__)
+
+
+class Failures:
+    """Counts failures by where they happened and their kind; logs each kind once."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+
+    def add(self, where: str, error: BaseException) -> None:
+        """Count a failure of ours.
+
+        The log names the line, and not the message: that may quote what a user said.
+        """
+        kind = f"{where}: {type(error).__name__}"
+        self.counts[kind] += 1
+        if self.counts[kind] == 1:
+            frames = traceback.extract_tb(error.__traceback__)
+            line = f"{frames[-1].filename}:{frames[-1].lineno}" if frames else "an unknown line"
+            logger.warning("recording failed in %s at %s; counted from now on", kind, line)
+            logger.debug("recording failed in %s", kind, exc_info=error)

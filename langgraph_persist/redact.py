@@ -1,0 +1,82 @@
+"""Redactors for ``Persist(redact=…)``: what must not be read in the record is replaced by a mark.
+
+A redactor is given JSON values (a string, a number, a list, a dict) and gives back what may be
+recorded. These go through all that lies inside; any callable does, and they can be combined::
+
+    Persist(redact=[redact_secrets, redact_personal])
+
+Only the record is redacted. Checkpoints hold the state as it is: a graph could not go on without.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+_KEY = re.compile(
+    r"api_?key|secret|passw(or)?d|pwd$|passphrase|credential|authori[sz]ation|bearer|cookie|jwt"
+    r"|(private|access|account)_?key|connection_string|(^|_)o?auth$|(^|_)token$",
+    re.IGNORECASE,
+)
+_SECRETS = re.compile(
+    r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)"
+    r"|\beyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*"  # JSON web tokens
+    r"|\b(?:sk|pk|rk)[-_](?:[A-Za-z]+[-_])*[A-Za-z0-9]{16,}"
+    r"|\b(?:gh[pousr]_|github_pat_|glpat-|xox[abeoprs]-|hf_|npm_|pypi-|lsv2_|AIza)[\w-]{16,}"
+    r"|\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"
+    r"|(?<=[Bb]earer )[\w.~+/=-]{16,}"
+    r"|(?<=://)[^\s/@]+:[^\s/@]+(?=@)",
+    re.DOTALL,
+)
+_ASSIGNED = re.compile(
+    r"(?i)\b((?:api[_-]?key|secret|password|passwd|token)\s*[:=]\s*[\"']?)([^\s\"',;}]{6,})"
+)
+_EMAIL = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)*\.[A-Za-z]{2,}")
+_CARD = re.compile(r"(?<![\w-])\d(?:[ -]?\d){12,18}(?![\w-])")
+_PHONE = re.compile(
+    r"(?<![\w.-])(?:\+\d{1,3}[ .-]?(?:\(\d{1,4}\)[ .-]?)?\d{2,4}(?:[ .-]?\d{2,4}){1,4}"
+    r"|\(\d{3}\) ?\d{3}[ .-]\d{4}|\d{3}[ .-]\d{3}[ .-]\d{4}"
+    r"|0\d{1,4}[ /-]\d{2,4}(?:[ -]?\d{2,4}){1,3})(?![\w-]|\.\d)"
+)
+
+
+def redact_secrets(value: Any) -> Any:
+    """A JSON value without keys, tokens and passwords, known by their form or their name."""
+    return _through(value, _without_secrets, by_name=True)
+
+
+def redact_personal(value: Any) -> Any:
+    """A JSON value without e-mail addresses, telephone numbers and numbers of payment cards."""
+    return _through(value, _without_personal, by_name=False)
+
+
+def _through(value: Any, clean: Callable[[str], str], by_name: bool) -> Any:
+    if isinstance(value, str):
+        return clean(value)
+    if isinstance(value, list):
+        return [_through(item, clean, by_name) for item in value]
+    if not isinstance(value, dict):
+        return value
+    return {
+        clean(key): "[secret]"
+        if by_name and isinstance(item, str) and _KEY.search(key.replace("-", "_"))
+        else _through(item, clean, by_name)
+        for key, item in value.items()
+    }
+
+
+def _without_secrets(text: str) -> str:
+    return _ASSIGNED.sub(r"\1[secret]", _SECRETS.sub("[secret]", text))
+
+
+def _without_personal(text: str) -> str:
+    text = _CARD.sub(lambda found: "[card]" if _is_card(found[0]) else found[0], text)
+    return _PHONE.sub("[phone]", _EMAIL.sub("[email]", text))
+
+
+def _is_card(number: str) -> bool:
+    """Whether the last digit is the checksum of the others, as that of every card is."""
+    digits = [int(digit) for digit in number if digit.isdigit()]
+    doubled = [digit * 2 - 9 * (digit > 4) for digit in digits[-2::-2]]
+    return (sum(digits[-1::-2]) + sum(doubled)) % 10 == 0
