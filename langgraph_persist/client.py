@@ -48,6 +48,7 @@ from langgraph_persist.quotas import Organizations, Users
 from langgraph_persist.recorder import Recorder
 from langgraph_persist.retention import GRACE, Policy, Retention, RetentionReport, Sessions
 from langgraph_persist.saver import PersistSaver, state_of
+from langgraph_persist.sessions import Sessions as SessionsApi
 from langgraph_persist.usage import Price, Prices, Usage
 
 if TYPE_CHECKING:
@@ -300,6 +301,11 @@ class Persist:
         """Records by hand what runs outside of LangChain."""
         prices = Prices.of(self._prices)
         return Recorder(self._opened(), session_ttl=self._session_ttl, prices=prices)
+
+    @cached_property
+    def sessions(self) -> SessionsApi:
+        """Ends and retries sessions."""
+        return SessionsApi(self._statements("sessions"))
 
     @cached_property
     def organizations(self) -> Organizations:

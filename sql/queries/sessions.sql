@@ -1,0 +1,30 @@
+-- session --
+-- A thread's session.
+SELECT
+    s.thread_id, u.username AS "user", o.slug AS organization, s.status, s.language,
+    s.initial_input, s.current_context, s.metadata, s.turns, s.retry_of, s.ended_at, s.expires_at,
+    s.created_at, s.updated_at
+FROM {{schema}}.sessions AS s
+LEFT JOIN {{schema}}.users AS u ON u.id = s.user_id
+LEFT JOIN {{schema}}.organizations AS o ON o.id = s.organization_id
+WHERE s.thread_id = %(thread_id)s
+
+-- end_session --
+-- Ends a session; the time of its first end stays.
+UPDATE {{schema}}.sessions AS t SET
+    status = %(status)s,
+    ended_at = coalesce(t.ended_at, now()),
+    updated_at = now()
+WHERE t.thread_id = %(thread_id)s AND t.status <> %(status)s
+
+-- retry_session --
+-- Opens a session for who had another one, in place of that; one that exists stays as it is.
+INSERT INTO {{schema}}.sessions (
+    thread_id, user_id, organization_id, language, initial_input, metadata, retry_of
+)
+SELECT
+    %(new)s, s.user_id, s.organization_id, s.language, s.initial_input,
+    s.metadata - 'checkpoints_deleted_at', s.thread_id
+FROM {{schema}}.sessions AS s
+WHERE s.thread_id = %(thread_id)s
+ON CONFLICT (thread_id) DO NOTHING
