@@ -485,7 +485,7 @@ class Persist:
         All of a thread is on one node then. The views of full states, prompts and transcripts
         cannot be queried any more, as Citus runs a recursive query for one known thread only:
         read those by :attr:`history`. A run that commits alone takes about ten times as long as on
-        plain PostgreSQL; commits in company cost little more together, and are grouped anyway.
+        plain PostgreSQL; runs that commit together, as many at once do, share most of that.
 
         Raises:
             ConfigurationError: the database leads no cluster.

@@ -8,6 +8,8 @@ from typing import Any
 from psycopg.rows import DictRow
 
 FIRST = 8
+ASKED = 32
+"""A limit up to this is one page: whoever gives it takes them all."""
 GROWTH = 4
 LARGEST = 500
 BYTES = 4 << 20
@@ -30,7 +32,7 @@ def pages(
     checkpoints, ``c``, with this text after its FROM. A page begins after the last row of the one
     before, whatever was written or deleted meanwhile.
     """
-    size, left = FIRST, limit
+    size, left = FIRST if limit is None or limit > ASKED else limit, limit
     thread = [] if thread_id is None else [thread_id]
     last: DictRow | None = None
     while True:
