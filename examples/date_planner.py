@@ -2,9 +2,10 @@
 
     python examples/date_planner.py
 
-The settings of a request travel in its config, so the record has them next to the result. One
-request fails in the middle (its map service knows no restaurant), one skips a node (nobody wants
-coffee); the history shows both, with the state each node left behind.
+The state becomes columns of the workflow (``promote``), and rows of a table of the application's
+own (``project``), in the transaction of its checkpoint. One request fails in the middle (its map
+service knows no restaurant), one skips a node (nobody wants coffee); the history shows both, with
+the state each node left behind.
 """
 
 from __future__ import annotations
@@ -19,8 +20,11 @@ from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import tool
 from langgraph.graph import END, START, StateGraph
 from offline_model import OfflineModel
+from sqlalchemy import text
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from langgraph_persist import Persist
+from langgraph_persist.projections import ProjectionContext
 
 # --- The map service -----------------------------------------------------------------------------
 
@@ -54,6 +58,9 @@ def find_places(location: str, kind: str, radius_km: float) -> list[Place]:
 
 class State(TypedDict, total=False):
     user_input: str
+    time_settings: str
+    date_theme: str
+    search_radius: float
     parsed_location: str
     user_intent: list[str]
     activity_places: list[Place]
@@ -85,7 +92,7 @@ def search(state: State, config: RunnableConfig, kind: str) -> list[Place]:
     arguments = {
         "location": state["parsed_location"],
         "kind": kind,
-        "radius_km": config["metadata"]["search_radius"],
+        "radius_km": state["search_radius"],
     }
     places: list[Place] = find_places.invoke(arguments, config)
     return places
@@ -113,9 +120,8 @@ def write_plan(state: State, config: RunnableConfig) -> State:
         *state["dining_places"][:1],
         *state.get("cafe_places", [])[:1],
     ]
-    settings = config["metadata"]
     prompt = [
-        SystemMessage(f"Plan a {settings['date_theme']} day, {settings['time_settings']}."),
+        SystemMessage(f"Plan a {state['date_theme']} day, {state['time_settings']}."),
         HumanMessage("\n".join(place["name"] for place in places)),
     ]
     return {"final_itinerary": planner.invoke(prompt, config).text}
@@ -131,6 +137,41 @@ builder.add_conditional_edges("find_dining", coffee_or_not, ["find_cafes", "writ
 builder.add_edge("find_cafes", "write_plan")
 builder.add_edge("write_plan", END)
 
+# --- What the application keeps of it ------------------------------------------------------------
+
+PROMOTE = {
+    "settings": ["time_settings", "date_theme", "search_radius"],
+    "result": "final_itinerary",
+    "user_input": "user_input",
+}
+
+
+class Base(DeclarativeBase):
+    pass
+
+
+class FoundPlace(Base):
+    __tablename__ = "found_places"
+
+    thread_id: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(primary_key=True)
+    kind: Mapped[str]
+    km: Mapped[float]
+
+
+def found_places(old: State, new: State, context: ProjectionContext) -> list[FoundPlace]:
+    found: dict[str, list[Place]] = {
+        "activity": new.get("activity_places", []),
+        "dining": new.get("dining_places", []),
+        "cafe": new.get("cafe_places", []),
+    }
+    return [
+        FoundPlace(thread_id=context.thread_id, name=place["name"], kind=kind, km=place["km"])
+        for kind, places in found.items()
+        for place in places
+    ]
+
+
 # --- Three requests, then the history ------------------------------------------------------------
 
 REQUESTS = [
@@ -142,15 +183,15 @@ REQUESTS = [
 
 def plan_day(persist: Persist, user: str, request: str) -> None:
     graph = persist.attach(builder.compile(checkpointer=persist.checkpointer, name="date_planner"))
-    config = persist.config(
-        f"date-{uuid.uuid4().hex[:8]}",
-        user=user,
-        time_settings="from ten to six",
-        date_theme="relaxed",
-        search_radius=10,
-    )
+    config = persist.config(f"date-{uuid.uuid4().hex[:8]}", user=user)
+    asked: State = {
+        "user_input": request,
+        "time_settings": "from ten to six",
+        "date_theme": "relaxed",
+        "search_radius": 10,
+    }
     try:
-        print(graph.invoke({"user_input": request}, config)["final_itinerary"])
+        print(graph.invoke(asked, config)["final_itinerary"])
     except LookupError as error:
         print(f"Sorry: {error}.")
 
@@ -172,13 +213,31 @@ def show_history(persist: Persist, user: str) -> None:
         print()
 
 
+SQL = """\
+SELECT w.status, w.settings ->> 'date_theme' AS theme, w.result, count(p.name) AS places
+FROM langgraph_persist.workflows w
+LEFT JOIN found_places p ON p.thread_id = w.thread_id
+GROUP BY w.thread_id, w.id
+ORDER BY w.started_at"""
+
+
+def show_sql(persist: Persist) -> None:
+    print(f"The same in SQL\n\n{SQL}\n")
+    with persist.engine.connect() as connection:
+        for row in connection.execute(text(SQL)):
+            print(" | ".join(repr(value) for value in row))
+
+
 def main() -> None:
-    with Persist() as persist:
+    with Persist(promote=PROMOTE) as persist:
+        Base.metadata.create_all(persist.engine.execution_options(schema_translate_map=None))
+        persist.project(FoundPlace)(found_places)
         for request in REQUESTS:
             print(f"> {request}")
             plan_day(persist, "bob", request)
             print()
         show_history(persist, "bob")
+        show_sql(persist)
 
 
 if __name__ == "__main__":

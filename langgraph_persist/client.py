@@ -300,7 +300,9 @@ class Persist:
     def recorder(self) -> Recorder:
         """Records by hand what runs outside of LangChain."""
         prices = Prices.of(self._prices)
-        return Recorder(self._opened(), session_ttl=self._session_ttl, prices=prices)
+        return Recorder(
+            self._opened(), users=self.users, session_ttl=self._session_ttl, prices=prices
+        )
 
     @cached_property
     def sessions(self) -> SessionsApi:

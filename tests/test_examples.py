@@ -89,5 +89,16 @@ def test_date_planner_records_a_failure_and_a_skipped_node(database: str, projec
         " GROUP BY thread_id ORDER BY min(started_at)",
     )
     assert executed == [(1, 5), (0, 3), (0, 4)]
+    promoted = rows(
+        database,
+        "SELECT settings, result, user_input FROM langgraph_persist.workflows ORDER BY started_at",
+    )
+    settings = {"time_settings": "from ten to six", "date_theme": "relaxed", "search_radius": 10}
+    assert [row[0] for row in promoted] == [settings] * 3
+    assert str(promoted[0][1]).startswith("10:00 Tile museum")
+    assert promoted[1][1] is None
+    found = rows(database, "SELECT kind, count(*) FROM found_places GROUP BY 1 ORDER BY 1")
+    assert found == [("activity", 5), ("cafe", 1), ("dining", 4)]
+    assert "The same in SQL" in shown
     assert shown.count("Never executed: find_cafes\n") == 1
     assert shown.count("State after") == 3

@@ -15,6 +15,7 @@ from langchain_core.language_models.fake_chat_models import GenericFakeChatModel
 from langchain_core.messages import AIMessage
 from langgraph.checkpoint.serde.encrypted import EncryptedSerializer
 from langgraph.graph import END, START, StateGraph
+from langgraph.types import Command, interrupt
 from psycopg.rows import dict_row
 
 from langgraph_persist import Persist
@@ -426,3 +427,27 @@ def test_with_a_serde_that_encrypts_no_todo_can_be_read(migrated: str, rows: Row
         "secret c",
         "secret b",
     ]
+
+
+def test_an_approval_is_that_of_the_todo_which_waits(persist: Persist, rows: Rows) -> None:
+    def ask(state: Working) -> Working:
+        interrupt({"question": "May I?"})
+        return {}
+
+    done = [todo("look", "completed"), todo("deploy", "in_progress")]
+    lists = [[todo("look", "completed"), todo("deploy", "needs_approval")], ask, done]
+    graph = persist.attach(writing(*lists).compile(checkpointer=persist.checkpointer))
+    graph.invoke({"note": "go"}, persist.config("t", user="alice"))
+    joined = (
+        "SELECT h.status, t.title, p.status AS plan, u.username FROM hitl_events h"
+        " JOIN plans p ON p.id = h.plan_id JOIN todos t ON t.id = h.todo_id"
+        " LEFT JOIN users u ON u.id = h.user_id"
+    )
+    assert values(rows(joined)) == [("pending", "deploy", "waiting", None)]
+    graph.invoke(Command(resume=True), persist.config("t", user="bob"))
+    assert values(rows(joined)) == [("completed", "deploy", "executing", "bob")]
+    (deploy,) = rows(
+        "SELECT t.requires_approval, t.approved_at IS NOT NULL AS approved, u.username FROM todos t"
+        " JOIN users u ON u.id = t.approved_by"
+    )
+    assert values([deploy]) == [(True, True, "bob")]

@@ -462,3 +462,19 @@ def test_a_closed_one_is_told(migrated: str) -> None:
         recorder = persist.recorder
     with pytest.raises(JournalClosed):
         recorder.start_workflow()
+
+
+def test_a_user_is_made_once(recorder: Recorder, persist: Persist) -> None:
+    persist.organizations.save("acme")
+    made = recorder.get_or_create_user("alice", name="Alice", email="a@b.c", organization="acme")
+    again = recorder.get_or_create_user("alice", name="Another")
+    assert (again.id, again.name, again.organization) == (made.id, "Alice", "acme")
+
+
+def test_a_graph_that_ends_leaves_the_workflow_alive(recorder: Recorder, persist: Persist) -> None:
+    graph = persist.attach(chain_of(["a"]).compile(checkpointer=persist.checkpointer))
+    with recorder.start_workflow(thread_id="t") as workflow:
+        graph.invoke({"count": 0}, persist.config("t"))
+        beating = [fields["id"] for _, fields in persist.handler.journal.heartbeat.rows()]
+        assert beating == [workflow.id]
+    assert persist.handler.journal.heartbeat.rows() == []

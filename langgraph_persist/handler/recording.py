@@ -232,7 +232,8 @@ class Recording:
         if current_run.get() is run:
             current_run.set(root.outer)
         self.journal.runs.close(run)
-        self.journal.heartbeat.close(run.id)
+        if root.within is None:
+            self.journal.heartbeat.close(run.id)
         if root.is_graph and status != "completed" and not run.is_saved and root.within is None:
             self._remember(root, status)
         try:

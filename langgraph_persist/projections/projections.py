@@ -54,7 +54,7 @@ class ProjectionContext:
         return self.metadata.get("organization")
 
 
-ProjectionFunction: TypeAlias = Callable[[State, State, ProjectionContext], Any]
+ProjectionFunction: TypeAlias = Callable[[Any, Any, ProjectionContext], Any]
 F = TypeVar("F", bound=ProjectionFunction)
 
 

@@ -12,9 +12,10 @@ import orjson
 from langchain_core.messages.ai import UsageMetadata
 from langchain_core.utils.uuid import uuid7
 
-from langgraph_persist.errors import ConfigurationError
+from langgraph_persist.errors import ConfigurationError, NotRecorded
 from langgraph_persist.extract import clean_text, error_fields, keep_for
 from langgraph_persist.journal import Fields, Journal, Rows, Unit, Within, place_in
+from langgraph_persist.quotas import User, Users
 from langgraph_persist.recorder import calls
 from langgraph_persist.recorder.node import RecordedNode
 from langgraph_persist.recorder.workflow import RecordedWorkflow, Request
@@ -39,12 +40,34 @@ class Recorder:
         self,
         journal: Journal,
         *,
+        users: Users,
         session_ttl: timedelta | None = None,
         prices: Prices | None = None,
     ) -> None:
-        self._journal = journal
+        self._journal, self._users = journal, users
         self._session_ttl = session_ttl
         self._costs = Costs(prices or Prices.of(None), lambda event, error: None)
+
+    def get_or_create_user(
+        self,
+        username: str,
+        *,
+        name: str | None = None,
+        email: str | None = None,
+        organization: str | None = None,
+    ) -> User:
+        """The user of this name; made with these fields if there is none.
+
+        Raises:
+            NotRecorded: there is no such organization.
+            QuotaExceeded: the organization has as many users as it may.
+        """
+        try:
+            return self._users.get(username)
+        except NotRecorded:
+            given = {"name": name, "email": email, "organization": organization}
+            told: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
+            return self._users.save(username, **told)
 
     # --- workflows ---
 
