@@ -212,6 +212,8 @@ def test_a_record_cipher_keeps_everything_for_who_has_it(migrated: str) -> None:
         drive(persist)
         workflow = persist.history.last()
         assert workflow.result["note"] == SECRET
+        (event,) = workflow.hitl_events
+        assert (event.event_data, event.user_input) == ({"secret": SECRET}, SECRET)
         assert workflow.error_message == SECRET
         assert workflow.input["note"] == SECRET
         assert workflow.state_after("ask")["note"] == SECRET

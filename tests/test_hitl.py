@@ -427,6 +427,28 @@ def test_a_pause_in_a_subgraph(persist: Persist, rows: Any) -> None:
     assert [e["status"] for e in rows(EVENTS)] == ["completed"]
 
 
+def test_a_state_edited_during_a_pause(persist: Persist, rows: Any) -> None:
+    builder = chain_of(["a", "b"])
+    graph = persist.attach(
+        builder.compile(checkpointer=persist.checkpointer, interrupt_before=["b"])
+    )
+    config = persist.config("t")
+    graph.invoke({"count": 0}, config)
+    graph.update_state(config, {"count": 10})
+    assert graph.invoke(None, config)["count"] == 11
+    (event,) = rows(EVENTS)
+    assert (event["status"], event["user_decision"]) == ("completed", "edit")
+
+
+def test_a_state_edited_instead_of_an_answer(persist: Persist, rows: Any) -> None:
+    graph, config = approval(persist), persist.config("t")
+    graph.invoke({"count": 0}, config)
+    graph.update_state(config, {"log": ["by hand"]}, as_node="ask")
+    assert graph.invoke(None, config)["log"] == ["draft", "by hand", "publish"]
+    (event,) = rows(EVENTS)
+    assert (event["status"], event["user_decision"]) == ("completed", "edit")
+
+
 def test_going_on_without_an_answer_asks_no_second_time(persist: Persist, rows: Any) -> None:
     graph = approval(persist)
     for value in ({"count": 0}, None, None):
@@ -518,6 +540,55 @@ def test_a_graph_called_in_a_node_does_not_stop_the_run(persist: Persist, rows: 
     assert compiled.invoke({"count": 0}, persist.config("t"))["count"] == 1
     assert rows("SELECT status FROM workflows") == [{"status": "completed"}]
     assert [(e["node_name"], e["status"]) for e in rows(EVENTS)] == [("ask", "pending")]
+
+
+# --- reading it ---
+
+
+def test_history_tells_what_was_asked_and_answered(persist: Persist) -> None:
+    graph = approval(persist)
+    graph.invoke({"note": "x"}, persist.config("t", user="alice"))
+    workflow = persist.history.last()
+    (event,) = workflow.hitl_events
+    assert (event.node_name, event.status, event.user) == ("ask", "pending", None)
+    assert event.event_data == {"question": "publish?", "note": "x"}
+    assert workflow.nodes[1].hitl_events == (event,)
+    assert "input_request pending" in str(workflow.timeline())
+
+    answered: Any = Command(resume={event.interrupt_id: {"type": "approve"}})
+    graph.invoke(answered, persist.config("t", user="carol"))
+    workflow = persist.history.last()
+    (event,) = workflow.hitl_events
+    assert (event.status, event.user, event.user_decision) == ("completed", "carol", "approve")
+    assert event.user_input == {"type": "approve"}
+    assert [r.user for r in workflow.runs] == ["alice", "carol"]
+    assert "input_request completed: approve by carol" in str(workflow.timeline())
+
+
+def test_pending_lists_what_waits_longest_first(persist: Persist, rows: Any) -> None:
+    graph = approval(persist)
+    for thread_id, user in [("t", "alice"), ("u", "bob"), ("v", "alice"), ("w", "bob")]:
+        graph.invoke({"note": thread_id}, persist.config(thread_id, user=user))
+    graph.invoke(Command(resume="yes"), persist.config("u"))
+    rows("UPDATE hitl_events SET timeout_at = now() WHERE thread_id = 'w' RETURNING 1")
+    history = persist.history
+    assert [e.thread_id for e in history.pending()] == ["t", "v"]
+    (first,) = history.pending(limit=1)
+    assert (first.thread_id, first.event_data["note"]) == ("t", "t")
+    assert [e.thread_id for e in history.pending(after=first)] == ["v"]
+    assert [e.thread_id for e in history.pending(thread="v")] == ["v"]
+    assert history.pending(user="bob") == []
+    assert len(history.pending(user="alice")) == 2
+
+
+def test_a_pause_stands_outside_of_nodes_in_the_timeline(persist: Persist) -> None:
+    compiled = chain_of(["a", "b"]).compile(
+        checkpointer=persist.checkpointer, interrupt_before=["b"]
+    )
+    persist.attach(compiled).invoke({"count": 0}, persist.config("t"))
+    assert "(outside of nodes)" in str(persist.history.last().timeline())
+    (event,) = persist.history.pending()
+    assert (event.event_type, event.interrupt_id) == ("pause", None)
 
 
 # --- what is asked and answered, by itself ---

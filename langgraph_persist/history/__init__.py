@@ -10,6 +10,7 @@ move on.
 """
 
 from langgraph_persist.history.compare import Comparison, Diff, NodePair
+from langgraph_persist.history.humans import HitlEvent
 from langgraph_persist.history.reader import History
 from langgraph_persist.history.records import (
     Generation,
@@ -27,6 +28,7 @@ __all__ = [
     "Diff",
     "Generation",
     "History",
+    "HitlEvent",
     "Node",
     "NodePair",
     "Retrieval",

@@ -15,6 +15,7 @@ from langgraph_persist.database.queries import Schemas, queries
 from langgraph_persist.errors import ConfigurationError, NotRecorded
 from langgraph_persist.history.compare import Comparison, Diff
 from langgraph_persist.history.contents import Row
+from langgraph_persist.history.humans import HitlEvent
 from langgraph_persist.history.records import Node, Workflow, read_workflow
 from langgraph_persist.history.replay import prepare, root_config
 from langgraph_persist.history.threads import NOT_RECORDED, Thread, TranscriptLine
@@ -211,6 +212,31 @@ class History:
         counted = self.rows("checkpoint_counts", {"thread_ids": ids})
         counts = {row["thread_id"]: row["count"] for row in counted}
         return [Thread(**row, checkpoints=counts.get(row["thread_id"], 0)) for row in rows]
+
+    def pending(
+        self,
+        *,
+        user: str | None = None,
+        thread: str | None = None,
+        limit: int = 50,
+        after: HitlEvent | None = None,
+    ) -> list[HitlEvent]:
+        """A page of what waits for a human, longest waiting first.
+
+        Resume its thread with ``Command(resume={event.interrupt_id: answer})``; what has no
+        ``interrupt_id`` is a pause, which ``invoke(None, …)`` ends.
+
+        Args:
+            user: only in workflows that this username started.
+            thread: only on this thread.
+            limit: the page's size.
+            after: the last one of a page gives the next page.
+        """
+        if limit < 1:
+            raise ConfigurationError(f"limit must be at least 1, not {limit}")
+        at, id = (after.requested_at, after.id) if after else (None, None)
+        params = {"user": user, "thread_id": thread, "limit": limit, "after": at, "after_id": id}
+        return [HitlEvent(**row) for row in self.rows("pending_events", params)]
 
     def rows(self, statement: str, params: Mapping[str, object]) -> list[Row]:
         """What a named statement of ``sql/queries/history.sql`` gives."""

@@ -16,6 +16,7 @@ from uuid import UUID
 from langgraph_persist.errors import NotRecorded
 from langgraph_persist.extract import content_text, is_excerpt
 from langgraph_persist.history.contents import Contents, Row, Source
+from langgraph_persist.history.humans import HitlEvent
 
 if TYPE_CHECKING:
     from langgraph_persist.history.timeline import Timeline
@@ -105,6 +106,11 @@ class Workflow(_Record):
     def retrievals(self) -> Sequence[Retrieval]:
         return self._parts.retrievals
 
+    @property
+    def hitl_events(self) -> Sequence[HitlEvent]:
+        """What it asked humans, and what these answered."""
+        return self._parts.hitl_events
+
     def state_after(self, node: str | UUID | Node) -> dict[str, Any]:
         """The full state after a node; a name means the last execution of it.
 
@@ -146,7 +152,10 @@ class WorkflowRun(_Record):
     duration_ms: float | None
     instance_id: str | None
     heartbeat_at: datetime | None
+    """When it was last heard of."""
     checkpoint_id: str | None
+    user: str | None
+    """Who ran or resumed it."""
 
     def __repr__(self) -> str:
         return self._show(f"#{self.attempt} {self.kind}", self.status, _ms(self.duration_ms))
@@ -201,6 +210,11 @@ class Node(_Record):
     def retrievals(self) -> Sequence[Retrieval]:
         """The searches made in this node itself, not in nodes below it."""
         return tuple(r for r in self._parts.retrievals if r.node_id == self.id)
+
+    @property
+    def hitl_events(self) -> Sequence[HitlEvent]:
+        """What this node itself asked humans, not nodes below it."""
+        return tuple(h for h in self._parts.hitl_events if h.node_id == self.id)
 
     @property
     def state(self) -> dict[str, Any]:
@@ -387,6 +401,10 @@ class _Parts:
     @cached_property
     def retrievals(self) -> tuple[Retrieval, ...]:
         return tuple(Retrieval(**row, _parts=self) for row in self._rows("retrievals"))
+
+    @cached_property
+    def hitl_events(self) -> tuple[HitlEvent, ...]:
+        return tuple(HitlEvent(**row) for row in self._rows("hitl_events"))
 
     def state(self, node: Node) -> dict[str, Any]:
         key = {"thread_id": node.thread_id, "node_id": node.id}

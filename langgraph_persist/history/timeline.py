@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
+from langgraph_persist.history.humans import HitlEvent
 from langgraph_persist.history.records import (
     Generation,
     Node,
@@ -16,7 +17,7 @@ from langgraph_persist.history.records import (
     usd,
 )
 
-_CALLS = ("generations (tokens in+out)", "tools", "retrievals")
+_CALLS = ("generations (tokens in+out)", "tools", "retrievals", "human")
 _HEAD = ("#", "step", "node", "status", "ms", *_CALLS, "error")
 _RIGHT = {"#", "step", "ms"}
 _ERROR_WIDTH = 60
@@ -32,6 +33,7 @@ class TimelineRow:
     generations: Sequence[Generation]
     tool_executions: Sequence[ToolExecution]
     retrievals: Sequence[Retrieval]
+    hitl_events: Sequence[HitlEvent]
 
     def cells(self) -> tuple[str, ...]:
         """The row's texts, one per column of the table."""
@@ -39,6 +41,7 @@ class TimelineRow:
             ", ".join(map(_generation, self.generations)),
             ", ".join(map(_tool, self.tool_executions)),
             ", ".join(map(_retrieval, self.retrievals)),
+            ", ".join(map(str, self.hitl_events)),
         )
         if self.node is None:
             return ("", "", "(outside of nodes)", "", "", *calls, "")
@@ -73,6 +76,7 @@ class Timeline:
                 generations=node.generations,
                 tool_executions=node.tool_executions,
                 retrievals=node.retrievals,
+                hitl_events=node.hitl_events,
             )
             for position, node in enumerate(workflow.nodes, 1)
         ]
@@ -83,8 +87,10 @@ class Timeline:
             generations=[g for g in workflow.generations if g.node_id not in depths],
             tool_executions=[t for t in workflow.tool_executions if t.node_id not in depths],
             retrievals=[r for r in workflow.retrievals if r.node_id not in depths],
+            hitl_events=[h for h in workflow.hitl_events if h.node_id not in depths],
         )
-        if loose.generations or loose.tool_executions or loose.retrievals:
+        calls = (loose.generations, loose.tool_executions, loose.retrievals, loose.hitl_events)
+        if any(calls):
             rows.append(loose)
         return cls(workflow=workflow, rows=tuple(rows))
 

@@ -27,14 +27,15 @@ LIMIT %(limit)s
 -- The executions of a workflow: its start, then every resume.
 SELECT
     r.thread_id, r.id, r.workflow_id, r.attempt, r.kind, r.status, r.started_at, r.completed_at,
-    r.duration_ms, r.instance_id, r.heartbeat_at, r.checkpoint_id,
+    r.duration_ms, r.instance_id, r.heartbeat_at, r.checkpoint_id, u.username AS "user",
     r.error_type, r.error_message, r.error_traceback
 FROM {{schema}}.workflow_runs AS r
+LEFT JOIN {{schema}}.users AS u ON u.id = r.user_id
 WHERE r.thread_id = %(thread_id)s AND r.workflow_id = %(workflow_id)s
 ORDER BY r.attempt, r.started_at, r.id
 
 -- nodes --
--- The nodes a workflow executed, in their order; execution_order starts anew in each run.
+-- The nodes a workflow executed, in their order.
 SELECT
     n.thread_id, n.id, n.workflow_id, n.run_id, n.parent_node_id, n.node_name,
     n.node_type, n.execution_order, n.step, n.attempt, n.status, n.cached, n.task_id,
@@ -46,6 +47,39 @@ FROM {{schema}}.nodes AS n
 LEFT JOIN {{schema}}.workflow_runs AS r ON r.thread_id = n.thread_id AND r.id = n.run_id
 WHERE n.thread_id = %(thread_id)s AND n.workflow_id = %(workflow_id)s
 ORDER BY r.attempt, n.execution_order, n.started_at, n.id
+
+-- hitl_events --
+-- What a workflow asked humans, in its order.
+SELECT
+    h.thread_id, h.id, h.workflow_id, h.run_id, h.node_id, n.node_name, h.event_type,
+    h.event_data, h.response_schema, h.interrupt_id, h.status, u.username AS "user",
+    h.user_input, h.user_decision, h.requested_at, h.responded_at, h.timeout_at
+FROM {{schema}}.hitl_events AS h
+LEFT JOIN {{schema}}.nodes AS n ON n.thread_id = h.thread_id AND n.id = h.node_id
+LEFT JOIN {{schema}}.users AS u ON u.id = h.user_id
+WHERE h.thread_id = %(thread_id)s AND h.workflow_id = %(workflow_id)s
+ORDER BY h.requested_at, h.id
+
+-- pending_events --
+-- A page of what waits for a human, longest waiting first; every filter is optional.
+SELECT
+    h.thread_id, h.id, h.workflow_id, h.run_id, h.node_id, n.node_name, h.event_type,
+    h.event_data, h.response_schema, h.interrupt_id, h.status, NULL AS "user",
+    h.user_input, h.user_decision, h.requested_at, h.responded_at, h.timeout_at
+FROM {{schema}}.hitl_events AS h
+JOIN {{schema}}.workflows AS w ON w.thread_id = h.thread_id AND w.id = h.workflow_id
+LEFT JOIN {{schema}}.nodes AS n ON n.thread_id = h.thread_id AND n.id = h.node_id
+LEFT JOIN {{schema}}.users AS u ON u.id = w.user_id
+WHERE h.status = 'pending' AND (h.timeout_at IS NULL OR h.timeout_at > now())
+    AND (%(thread_id)s::text IS NULL OR h.thread_id = %(thread_id)s)
+    AND (%(user)s::text IS NULL OR u.username = %(user)s)
+    AND (
+        %(after)s::timestamptz IS NULL
+        OR h.requested_at > %(after)s
+        OR (h.requested_at = %(after)s AND h.id > %(after_id)s::uuid)
+    )
+ORDER BY h.requested_at, h.id
+LIMIT %(limit)s
 
 -- generations --
 -- The model calls of a workflow, in their order.
