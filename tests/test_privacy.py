@@ -1,0 +1,243 @@
+"""What the record may hold, as users want it: all, parts of it, nothing, redacted or cut."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from langchain_core.messages import HumanMessage
+from langgraph.graph import START, StateGraph
+from langgraph.types import TracePolicy, omit_payload
+
+from langgraph_persist import (
+    Persist,
+    PersistCallbackHandler,
+    redact_personal,
+    redact_secrets,
+)
+from langgraph_persist.errors import ConfigurationError
+from tests.graphs import Steps, chain_of, chat_graph
+
+Rows = Callable[..., list[dict[str, Any]]]
+
+SAID = {
+    "mail": "ann.b+c@mail.example.com",
+    "card": "4111 1111 1111 1111",
+    "phone": "+49 170 1234567",
+    "key": "sk-proj-abcdefghijklmnop1234",
+}
+TABLES = ["sessions", "workflows", "workflow_runs", "nodes", "generations", "tool_executions"]
+TABLES += ["messages", "state_values"]
+
+
+def dump(rows: Rows) -> str:
+    return "\n".join(
+        json.dumps(row, default=str) for table in TABLES for row in rows(f"SELECT * FROM {table}")
+    )
+
+
+def chat(persist: Persist, **where: Any) -> Any:
+    """A chat in which all of that is said; the model repeats it."""
+    said = ", ".join(SAID.values())
+    graph = chat_graph(f"You said {said}").compile(checkpointer=persist.checkpointer)
+    result = persist.attach(graph).invoke(
+        {"messages": [HumanMessage(f"I am {said}.")]}, persist.config("t")
+    )
+    assert said in result["messages"][0].content
+    assert said in result["messages"][-1].content
+    return graph
+
+
+def test_nothing_is_left_out_unless_asked(migrated: str, rows: Rows) -> None:
+    with Persist(migrated) as persist:
+        chat(persist)
+    assert all(text in dump(rows) for text in SAID.values())
+
+
+def test_redactors_run_before_anything_is_written(migrated: str, rows: Rows) -> None:
+    with Persist(migrated, redact=[redact_secrets, redact_personal]) as persist:
+        graph = chat(persist)
+        state = graph.get_state(persist.config("t"))
+        assert not persist.handler.failures.counts
+    found = dump(rows)
+    assert [name for name, text in SAID.items() if text in found] == []
+    (answer,) = rows("SELECT output, user_prompt FROM generation_prompts")
+    assert answer["output"] == "You said [email], [card], [phone], [secret]"
+    assert rows("SELECT count(*) AS n FROM messages") == [{"n": 3}]
+    # The checkpoint is what the graph goes on from.
+    assert SAID["key"] in state.values["messages"][0].content
+
+
+def test_a_redactor_that_raises_leaves_nothing_readable(migrated: str, rows: Rows) -> None:
+    def broken(value: Any) -> Any:
+        raise KeyError(value)
+
+    with Persist(migrated, redact=broken) as persist:
+        chat(persist)
+        assert persist.handler.failures.counts["redact: KeyError"] > 1
+    found = dump(rows)
+    assert [name for name, text in SAID.items() if text in found] == []
+    assert "<redaction failed: KeyError>" in found
+    assert rows("SELECT status FROM workflows") == [{"status": "completed"}]
+
+
+def test_structure_only(migrated: str, rows: Rows) -> None:
+    with Persist(migrated, capture="structure") as persist:
+        chat(persist)
+    found = dump(rows)
+    assert [name for name, text in SAID.items() if text in found] == []
+    assert rows("SELECT * FROM messages UNION ALL SELECT * FROM messages") == []
+    assert rows("SELECT total_tokens > 0 AS counted, model_name FROM generations") == [
+        {"counted": True, "model_name": "fake-1"}
+    ]
+
+
+def test_of_excluded_nodes_only_structure_is_kept(migrated: str, rows: Rows) -> None:
+    with Persist(migrated, exclude={"nodes": ["ask"]}) as persist:
+        chat(persist)
+    nodes = {row["node_name"]: row for row in rows("SELECT * FROM nodes")}
+    hidden = ("input_data", "output_data", "state")
+    assert [nodes["ask"][column] for column in hidden] == [None] * 3
+    assert None not in [nodes["look"][column] for column in hidden]
+    assert nodes["ask"]["status"] == "completed" and nodes["ask"]["checkpoint_id"]
+    (generation,) = rows("SELECT * FROM generations")
+    assert [generation[c] for c in ("prompt", "output", "output_message", "user_prompt")] == [
+        None
+    ] * 4
+    assert generation["total_tokens"] > 0
+    assert rows("SELECT output_data FROM tool_executions") == [{"output_data": "sunny in Oslo"}]
+
+
+def test_an_excluded_channel_is_left_out_and_said_to_be(migrated: str, rows: Rows) -> None:
+    secret = "the secret note"
+    with Persist(migrated, exclude={"channels": ["note"]}) as persist:
+        graph = chain_of(["a", "b"]).compile(checkpointer=persist.checkpointer)
+        persist.attach(graph).invoke({"count": 0, "note": secret}, persist.config("t"))
+    assert secret not in dump(rows)
+    mark = {"$left_out": "excluded"}
+    (workflow,) = rows("SELECT input, result FROM workflows")
+    assert (workflow["input"]["note"], workflow["result"]["note"]) == (mark, mark)
+    for node in rows("SELECT state_data, input_data FROM node_states"):
+        assert (node["state_data"]["note"], node["input_data"]["note"]) == (mark, mark)
+        assert "count" in node["state_data"]
+
+
+def test_a_large_value_is_cut_with_a_mark(migrated: str, rows: Rows) -> None:
+    with Persist(migrated, max_payload_bytes=1_000) as persist:
+        graph = chain_of(["a"]).compile(checkpointer=persist.checkpointer)
+        value = {"count": 0, "note": "x" * 5_000, "log": ["y" * 900]}
+        persist.attach(graph).invoke(value, persist.config("t"))
+        (node,) = rows("SELECT state_data FROM node_states")
+        assert node["state_data"]["note"] == {
+            "$left_out": "5,002 bytes",
+            "bytes": 5_002,
+            "begins": '"' + "x" * 499,
+        }
+        assert node["state_data"]["log"] == ["y" * 900, "a"]
+        found = persist.history.last().state_after("a")
+        assert found == node["state_data"]
+
+
+def test_a_long_message_keeps_its_ends(migrated: str, rows: Rows) -> None:
+    with Persist(migrated, max_payload_bytes=1_000) as persist:
+        graph = chat_graph("ok").compile(checkpointer=persist.checkpointer)
+        said = [HumanMessage("a" * 5_000 + "z")]
+        persist.attach(graph).invoke({"messages": said}, persist.config("t"))
+    (message,) = rows("SELECT text FROM messages WHERE role = 'human' AND length(text) > 100")
+    assert message["text"].startswith("aaa") and message["text"].endswith("z")
+    assert "4001 characters left out" in message["text"]
+
+
+@pytest.mark.parametrize("mode", ["invoke", "ainvoke"])
+async def test_a_trace_policy_is_respected(migrated: str, rows: Rows, mode: str) -> None:
+    def failing(value: Any) -> Any:
+        raise ValueError(value)
+
+    policies = {
+        "omitted": TracePolicy(process_inputs=omit_payload, process_outputs=omit_payload),
+        "summed up": TracePolicy(process_inputs=lambda state: {"keys": sorted(state)}),
+        "failing": TracePolicy(process_outputs=failing),
+        "plain": None,
+    }
+    builder = StateGraph(Steps)
+    previous = START
+    for name, policy in policies.items():
+        builder.add_node(name, lambda state: {"note": "n"}, trace_policy=policy)
+        builder.add_edge(previous, name)
+        previous = name
+    with Persist(migrated) as persist:
+        graph = persist.attach(builder.compile(checkpointer=persist.checkpointer))
+        value: Any = {"count": 1, "note": "first"}
+        if mode == "invoke":
+            result = graph.invoke(value, persist.config("t"))
+        else:
+            result = await graph.ainvoke(value, persist.config("t"))
+        assert result["note"] == "n"
+        assert persist.handler.failures.counts == {"trace_policy: ValueError": 1}
+    nodes = {
+        r["node_name"]: (r["input_data"], r["output_data"]) for r in rows("SELECT * FROM nodes")
+    }
+    assert nodes["omitted"] == ({}, {})
+    assert nodes["summed up"] == ({"keys": ["count", "log", "note"]}, {"note": "n"})
+    assert nodes["failing"][1] == "<trace policy failed: ValueError>"
+    assert nodes["plain"] == ({"count": 1, "note": "n", "log": []}, {"note": "n"})
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"capture": "some"},
+        {"exclude": {"tables": ["nodes"]}},
+        {"exclude": {"nodes": "ask"}},
+        {"redact": "secrets"},
+        {"redact": [redact_secrets, 1]},
+        {"max_payload_bytes": 0},
+    ],
+    ids=str,
+)
+def test_settings_that_make_no_sense_are_refused(migrated: str, settings: Any) -> None:
+    with pytest.raises(ConfigurationError):
+        Persist(migrated, **settings)
+    with pytest.raises(ConfigurationError):
+        PersistCallbackHandler(migrated, **settings)
+
+
+REDACTED: list[tuple[Any, Any]] = [
+    ("mail ann@example.com now", "mail [email] now"),
+    ("call 555-123-4567 or (555) 123-4567", "call [phone] or [phone]"),
+    ("call +1 (415) 555 2671.", "call [phone]."),
+    ("card 4111-1111-1111-1111, 5500005555555559", "card [card], [card]"),
+    (
+        "order 4111111111111112 of 2024-05-06 10:11:12",
+        "order 4111111111111112 of 2024-05-06 10:11:12",
+    ),
+    ("id 01890a5d-ac96-774b-bcce-b302099a8057", "id 01890a5d-ac96-774b-bcce-b302099a8057"),
+    ("took 1234567.25 ms", "took 1234567.25 ms"),
+    ({"ann@example.com": [1, None, True]}, {"[email]": [1, None, True]}),
+]
+
+
+@pytest.mark.parametrize(("value", "expected"), REDACTED, ids=str)
+def test_personal_data_is_redacted(value: Any, expected: Any) -> None:
+    assert redact_personal(value) == expected
+
+
+SECRET: list[tuple[Any, Any]] = [
+    ("use sk-ant-api03-abcdefghij0123456789", "use [secret]"),
+    ("ghp_abcdefghijklmnopqrst1234 AKIAABCDEFGHIJKLMNOP", "[secret] [secret]"),
+    ("Bearer abcdefghijklmnop.q-r", "Bearer [secret]"),
+    ("postgresql://me:hunter2@db/x", "postgresql://[secret]@db/x"),
+    ("password = 'hunter22'", "password = '[secret]'"),
+    (
+        {"api_key": "x", "total_tokens": 5, "a": [{"Password": "y"}]},
+        {"api_key": "[secret]", "total_tokens": 5, "a": [{"Password": "[secret]"}]},
+    ),
+    ("a task-based, skilled desk", "a task-based, skilled desk"),
+]
+
+
+@pytest.mark.parametrize(("value", "expected"), SECRET, ids=str)
+def test_secrets_are_redacted(value: Any, expected: Any) -> None:
+    assert redact_secrets(value) == expected
