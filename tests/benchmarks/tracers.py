@@ -15,16 +15,18 @@ from typing import Any
 
 from langchain_core.callbacks import BaseCallbackHandler
 
-Count = Callable[[], int]
+Read = Callable[[], list[Any]]
 
 
 class Tracer:
-    """A handler, what exports the rest of a round, and how many spans came since asked last."""
+    """A handler, what exports the rest of a round, and the spans that came since asked last."""
 
-    def __init__(
-        self, handler: BaseCallbackHandler, finish: Callable[[], Any], spans: Count
-    ) -> None:
-        self.handler, self.finish, self.spans = handler, finish, spans
+    def __init__(self, handler: BaseCallbackHandler, finish: Callable[[], Any], read: Read) -> None:
+        self.handler, self.finish, self.read = handler, finish, read
+
+    def spans(self) -> int:
+        """How many spans came since asked last."""
+        return len(self.read())
 
 
 def langfuse(stack: ExitStack) -> Tracer:
@@ -62,13 +64,13 @@ def openinference(stack: ExitStack) -> Tracer:
     return Tracer(handler, provider.force_flush, _in_memory(exporter))
 
 
-def _in_memory(exporter: Any) -> Count:
-    def spans() -> int:
-        found = len(exporter.get_finished_spans())
+def _in_memory(exporter: Any) -> Read:
+    def read() -> list[Any]:
+        found = list(exporter.get_finished_spans())
         exporter.clear()
         return found
 
-    return spans
+    return read
 
 
 def mlflow(stack: ExitStack) -> Tracer:
@@ -81,7 +83,7 @@ def mlflow(stack: ExitStack) -> Tracer:
     mlflow.set_tracking_uri(f"sqlite:///{folder / 'mlflow.db'}")
     experiment = mlflow.set_experiment("bench").experiment_id
 
-    def spans() -> int:
+    def read() -> list[Any]:
         traces = mlflow.search_traces(
             locations=[experiment], return_type="list", max_results=100_000
         )
@@ -89,9 +91,9 @@ def mlflow(stack: ExitStack) -> Tracer:
             mlflow.MlflowClient().delete_traces(
                 experiment, trace_ids=[trace.info.trace_id for trace in traces]
             )
-        return sum(len(trace.data.spans) for trace in traces)
+        return [span for trace in traces for span in trace.data.spans]
 
-    return Tracer(MlflowLangchainTracer(), mlflow.flush_trace_async_logging, spans)
+    return Tracer(MlflowLangchainTracer(), mlflow.flush_trace_async_logging, read)
 
 
 TRACERS = {"langfuse": langfuse, "mlflow": mlflow, "openinference": openinference}
