@@ -202,7 +202,7 @@ def test_two_handlers_of_one_database_record_once(persist: Persist, rows: Any, m
     graph = persist.attach(chat_graph("fine").compile(checkpointer=persist.checkpointer))
     config: Any = {**persist.config("t"), "callbacks": [other]}
     run(graph, mode, {"messages": [("human", "hi")]}, config)
-    assert [w["status"] for w in rows("SELECT * FROM workflows ORDER BY started_at")] == ["completed"]
+    assert [w["status"] for w in rows("SELECT * FROM workflows")] == ["completed"]
     nodes = rows(NODES)
     assert [n["node_name"] for n in nodes] == ["look", "ask"]
     assert all(n["state_data"] and n["of_workflow"] for n in nodes)
@@ -226,7 +226,7 @@ def test_a_handler_of_the_model_alone_joins_the_graphs(persist: Persist, rows: A
     builder.add_edge(START, "ask")
     persist.attach(builder.compile()).invoke({"count": 0}, persist.config("t"))
     (node,) = rows("SELECT * FROM nodes")
-    assert [g["node_id"] for g in rows("SELECT * FROM generations ORDER BY started_at")] == [node["id"]]
+    assert [g["node_id"] for g in rows("SELECT * FROM generations")] == [node["id"]]
     assert len(rows("SELECT * FROM workflows")) == 1
 
 
@@ -234,7 +234,7 @@ def test_a_model_is_recorded_by_its_own_callbacks(persist: Persist, rows: Any) -
     model = fake_model("hello")
     model.callbacks = [persist.handler]
     model.invoke("hi")
-    assert [g["output"] for g in rows("SELECT * FROM generations ORDER BY started_at")] == ["hello"]
+    assert [g["output"] for g in rows("SELECT * FROM generations")] == ["hello"]
 
 
 def test_metadata_does_not_move_the_record_to_another_thread(persist: Persist, rows: Any) -> None:
@@ -283,11 +283,15 @@ def test_update_state_is_no_run(persist: Persist, rows: Any) -> None:
 
 def everything(rows: Any) -> dict[str, list[Any]]:
     """What is recorded, by table."""
+
+    def in_order(table: str) -> list[Any]:
+        return list(rows(f"SELECT * FROM {table} ORDER BY started_at"))
+
     return {
-        "workflows": [(w["name"], w["status"]) for w in rows("SELECT * FROM workflows ORDER BY started_at")],
+        "workflows": [(w["name"], w["status"]) for w in in_order("workflows")],
         "nodes": [n["node_name"] for n in rows("SELECT * FROM nodes ORDER BY execution_order")],
-        "generations": [g["output"] for g in rows("SELECT * FROM generations ORDER BY started_at")],
-        "tools": [t["tool_name"] for t in rows("SELECT * FROM tool_executions")],
+        "generations": [g["output"] for g in in_order("generations")],
+        "tools": [t["tool_name"] for t in in_order("tool_executions")],
     }
 
 
