@@ -81,7 +81,9 @@ def mlflow(stack: ExitStack) -> Tracer:
 
     folder = Path(stack.enter_context(TemporaryDirectory()))
     mlflow.set_tracking_uri(f"sqlite:///{folder / 'mlflow.db'}")
-    experiment = mlflow.set_experiment("bench").experiment_id
+    artifacts = (folder / "artifacts").as_uri()
+    experiment = mlflow.create_experiment("bench", artifact_location=artifacts)
+    mlflow.set_experiment(experiment_id=experiment)
 
     def read() -> list[Any]:
         traces = mlflow.search_traces(
