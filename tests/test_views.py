@@ -363,6 +363,9 @@ def test_prompt_versions_are_compared_by_what_they_led_to(rows: Rows) -> None:
     assert (versions["1"]["avg_score"], versions["1"]["avg_rating"]) == (75, 3)
     assert (versions["2"]["avg_score"], versions["2"]["failure_rate"]) == (90, 1)
     assert (versions["1"]["avg_latency_ms"], versions["1"]["failure_rate"]) == (1, 0)
+    assert (versions["1"]["p50_latency_ms"], versions["1"]["p95_latency_ms"]) == (1, 1.9)
+    counts = {v: (row["scores"], row["ratings"]) for v, row in versions.items()}
+    assert counts == {"1": (2, 1), "2": (1, 0), None: (1, 1)}
 
 
 # --- constraints ---

@@ -166,6 +166,7 @@ class UserSuccessRate(View):
     total_tokens: Mapped[Decimal | None]
     cost_usd: Mapped[Decimal | None]
     last_started_at: Mapped[datetime]
+    refused: Mapped[BigInt]
 
 
 class NodePerformance(View):
@@ -247,6 +248,12 @@ class PromptVersion(View):
     last_used_at: Mapped[datetime]
     avg_score: Mapped[Decimal | None]
     avg_rating: Mapped[Decimal | None]
+    p50_latency_ms: Mapped[float | None]
+    cost_usd: Mapped[Decimal | None]
+    scores: Mapped[BigInt]
+    """How many evaluations of turns there are."""
+    ratings: Mapped[BigInt]
+    """How many workflows have feedback with a rating."""
 
 
 Node.state_data = column_property(
