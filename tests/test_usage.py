@@ -11,6 +11,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from psycopg.conninfo import make_conninfo
 
 from langgraph_persist import Persist
 from langgraph_persist.errors import ConfigurationError
@@ -28,7 +29,7 @@ MODELS = ["fast", "wise", None]
 @pytest.fixture
 def persist(migrated: str) -> Iterator[Persist]:
     """Its connections live in a time zone of their own, which must not matter."""
-    with Persist(f"{migrated}?options=-c%20TimeZone%3DAsia/Tokyo") as opened:
+    with Persist(make_conninfo(migrated, options="-c TimeZone=Asia/Tokyo")) as opened:
         yield opened
 
 
