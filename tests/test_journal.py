@@ -242,13 +242,17 @@ def test_closed_means_closed(migrated: str) -> None:
 def test_one_journal_serves_all_users_of_a_database(migrated: str) -> None:
     first, second = (share(migrated, "langgraph_persist", None) for _ in range(2))
     assert first is second
-    assert share(migrated, "other", None) is not first
+    other = share(migrated, "other", None)
+    assert other is not first
+    release(other)
     release(first)
     second.commit(Unit("t", session("t"))).result(10)
     release(second)
     assert second.closed
-    with share(migrated, "langgraph_persist", None).database.connection() as conn:
+    third = share(migrated, "langgraph_persist", None)
+    with third.database.connection() as conn:
         assert conn.execute("SELECT 1").fetchone() == (1,)
+    release(third)
 
 
 def row(**fields: Any) -> Rows:
