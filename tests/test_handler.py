@@ -546,7 +546,7 @@ def test_nothing_of_a_run_is_remembered_after_its_end(persist: Persist) -> None:
     with pytest.raises(ValueError, match="no luck"):
         persist.attach(failing_graph().compile()).invoke({"count": 0})
     assert not persist.handler._spans
-    assert not persist.handler.journal.runs.under_way("t")
+    assert not persist.handler.journal.runs._by_thread
     assert not persist.handler.journal.runs._by_call
 
 

@@ -16,12 +16,10 @@ Row: TypeAlias = DictRow
 
 
 class Transaction:
-    """Named statements within one transaction."""
+    """Named statements within one transaction, each planned for the arguments it is given."""
 
-    def __init__(
-        self, cursor: Cursor[Row], sql: Mapping[str, str], *, prepare: bool | None = None
-    ) -> None:
-        self._cursor, self._sql, self._prepare = cursor, sql, prepare
+    def __init__(self, cursor: Cursor[Row], sql: Mapping[str, str]) -> None:
+        self._cursor, self._sql = cursor, sql
 
     def rows(self, name: str, /, **params: object) -> list[Row]:
         """What a statement gives."""
@@ -33,7 +31,7 @@ class Transaction:
         return self._execute(name, params).rowcount
 
     def _execute(self, name: str, params: Mapping[str, object]) -> Cursor[Row]:
-        return self._cursor.execute(self._sql[name].encode(), params, prepare=self._prepare)
+        return self._cursor.execute(self._sql[name].encode(), params, prepare=False)
 
 
 class Statements:
@@ -60,10 +58,7 @@ class Statements:
         self._sql = queries(area, schemas)
 
     def rows(self, name: str, /, **params: object) -> list[Row]:
-        """What a statement gives; it must be idempotent, as it is repeated on a lost connection.
-
-        It is planned anew for the arguments it is given.
-        """
+        """What a statement gives; it must be idempotent, as it is repeated on a lost connection."""
         rows = self.transaction(lambda t: t.rows(name, **params))
         if (decrypt := self._decrypt) is None:
             return rows
@@ -75,6 +70,6 @@ class Statements:
 
         def run(conn: Connection[Any]) -> T:
             with conn.transaction(), conn.cursor(row_factory=dict_row) as cursor:
-                return work(Transaction(cursor, self._sql, prepare=False))
+                return work(Transaction(cursor, self._sql))
 
         return self._database.run(run)

@@ -471,10 +471,6 @@ class Runs:
         run = current if current in runs else runs[-1] if runs else None
         return run, Graph(thread_id, checkpoint_ns)
 
-    def under_way(self, thread_id: str) -> bool:
-        """Whether a run is under way on the thread."""
-        return thread_id in self._by_thread
-
     def fail(self, thread_id: str, cause: BaseException) -> None:
         """What a thread wrote is lost: no run under way on it may end well."""
         with self._lock:

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
-
-from psycopg import Connection, Cursor
-from psycopg.rows import dict_row
+from typing import TypeVar
 
 from langgraph_persist.database.connection import Database
-from langgraph_persist.database.queries import Schemas, queries
-from langgraph_persist.database.statements import Row, Transaction
+from langgraph_persist.database.queries import Schemas
+from langgraph_persist.database.statements import Row, Statements, Transaction
 
 T = TypeVar("T")
 
@@ -19,17 +16,12 @@ class Store:
     """One database, for deleting a little at a time."""
 
     def __init__(self, database: Database, schemas: Schemas) -> None:
-        self._database, self._schemas = database, schemas
-        self._sql = queries("retention", schemas)
+        self._statements = Statements(database, schemas, "retention")
+        self._lock = f"langgraph_persist.retention:{schemas.checkpoints}"
 
     def rows(self, name: str, **params: object) -> list[Row]:
         """What a statement gives, by itself."""
-
-        def run(conn: Connection[Any]) -> list[Row]:
-            with conn.cursor(row_factory=dict_row) as cursor:
-                return self._transaction(cursor).rows(name, **params)
-
-        return self._database.run(run)
+        return self._statements.rows(name, **params)
 
     def harden(self) -> None:
         """All changes are as durable as the server makes any."""
@@ -40,16 +32,9 @@ class Store:
 
         It is sure to survive a crash of the server only after :meth:`harden`.
         """
-        key = f"langgraph_persist.retention:{self._schemas.checkpoints}:{thread_id}"
 
-        def run(conn: Connection[Any]) -> T:
-            with conn.transaction(), conn.cursor(row_factory=dict_row) as cursor:
-                transaction = self._transaction(cursor)
-                transaction.run("lock", key=key)
-                return work(transaction)
+        def alone(transaction: Transaction) -> T:
+            transaction.run("lock", key=f"{self._lock}:{thread_id}")
+            return work(transaction)
 
-        return self._database.run(run)
-
-    def _transaction(self, cursor: Cursor[Row]) -> Transaction:
-        # Unprepared, so that every statement is planned for the arrays it is given.
-        return Transaction(cursor, self._sql, prepare=False)
+        return self._statements.transaction(alone)
