@@ -102,7 +102,7 @@ def test_the_order_and_the_attempts_go_on(persist: Persist, rows: Any, mode: str
 def test_the_time_waited_is_not_active(persist: Persist, rows: Any, migrated: str) -> None:
     graph = approval(persist)
     graph.invoke({"count": 0}, persist.config("t"))
-    past = "SET started_at = started_at - interval '1 hour'"
+    past = "SET started_at = now() - interval '1 hour'"
     rows(f"UPDATE workflows {past} RETURNING 1")
     rows(f"UPDATE workflow_runs {past} RETURNING 1")
     graph.invoke(Command(resume="yes"), persist.config("t"))

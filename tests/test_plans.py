@@ -75,7 +75,7 @@ TODOS = (
 )
 VERSIONS = (
     "SELECT v.version, v.change_type, v.changed_by FROM plan_versions v"
-    " JOIN plans p ON p.id = v.plan_id ORDER BY p.created_at, version"
+    " JOIN plans p ON p.thread_id = v.thread_id AND p.id = v.plan_id ORDER BY p.created_at, version"
 )
 PLANS = (
     "SELECT status, current_version, total_todos, completed_todos, failed_todos FROM plans"
@@ -124,7 +124,8 @@ def test_an_agents_todos_become_a_plan_with_results(persist: Persist, rows: Rows
     agent.invoke(question, persist.config("t", user="alice"))
 
     (plan,) = rows(
-        "SELECT p.*, w.status AS ended FROM plans p JOIN workflows w ON w.id = workflow_id"
+        "SELECT p.*, w.status AS ended FROM plans p"
+        " JOIN workflows w ON w.thread_id = p.thread_id AND w.id = workflow_id"
     )
     assert (plan["status"], plan["ended"]) == ("completed", "completed")
     assert plan["intent"] == "Weather in Oslo and Rome?"
@@ -134,15 +135,15 @@ def test_an_agents_todos_become_a_plan_with_results(persist: Persist, rows: Rows
     results = rows(
         "SELECT t.title, r.success, r.tool_name, r.api_calls_count, r.tokens_used,"
         " r.execution_time_ms > 0 AS timed, t.progress_percentage FROM execution_results r"
-        " JOIN todos t ON t.id = r.todo_id ORDER BY t.execution_order"
+        " JOIN todos t ON t.thread_id = r.thread_id AND t.id = r.todo_id ORDER BY t.execution_order"
     )
     assert values(results) == [
         ("Look up the weather", True, "weather", 2, 21, True, 100),
         ("Tell the user", True, None, 0, 7, True, 100),
     ]
     claimed = rows(
-        "SELECT x.tool_name, t.title FROM tool_executions x LEFT JOIN todos t ON t.id = x.todo_id"
-        " ORDER BY x.started_at"
+        "SELECT x.tool_name, t.title FROM tool_executions x"
+        " LEFT JOIN todos t ON t.thread_id = x.thread_id AND t.id = x.todo_id ORDER BY x.started_at"
     )
     assert values(claimed) == [
         ("write_todos", None),
@@ -237,7 +238,10 @@ def test_another_turn_makes_another_plan_unless_it_goes_on(persist: Persist, row
         ("completed", 1, 1, 1, 0),
         ("draft", 1, 1, 0, 0),
     ]
-    turns = rows("SELECT w.turn FROM plans p JOIN workflows w ON w.id = workflow_id ORDER BY 1")
+    turns = rows(
+        "SELECT w.turn FROM plans p"
+        " JOIN workflows w ON w.thread_id = p.thread_id AND w.id = workflow_id ORDER BY 1"
+    )
     assert values(turns) == [(1,), (3,), (4,)]
 
 
@@ -440,7 +444,8 @@ def test_an_approval_is_that_of_the_todo_which_waits(persist: Persist, rows: Row
     graph.invoke({"note": "go"}, persist.config("t", user="alice"))
     joined = (
         "SELECT h.status, t.title, p.status AS plan, u.username FROM hitl_events h"
-        " JOIN plans p ON p.id = h.plan_id JOIN todos t ON t.id = h.todo_id"
+        " JOIN plans p ON p.thread_id = h.thread_id AND p.id = h.plan_id"
+        " JOIN todos t ON t.thread_id = h.thread_id AND t.id = h.todo_id"
         " LEFT JOIN users u ON u.id = h.user_id"
     )
     assert values(rows(joined)) == [("pending", "deploy", "waiting", None)]

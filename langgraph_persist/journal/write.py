@@ -29,6 +29,7 @@ LEAVES = frozenset(
 """Tables whose rows depend on nothing that the same group writes after their parents."""
 
 SEQUENCES = {
+    "lost_runs": ("lost_runs",),
     "todo_lists": (
         "continue_plan",
         "abandon_todos",
@@ -41,7 +42,7 @@ SEQUENCES = {
         "claim_tool_executions",
         "write_execution_results",
         "sum_plan",
-    )
+    ),
 }
 """What is written row by row, each by several statements."""
 
@@ -177,7 +178,7 @@ def _together(
 
 def _in_sequence(sql: Sql, table: str, rows: Sequence[Any]) -> Iterator[tuple[bytes, Params]]:
     for row in rows:
-        params = {"thread_id": row["thread_id"], "row": _json(row)}
+        params = {"thread_id": row["thread_id"], "rows": _json([row])}
         for name in SEQUENCES[table]:
             yield _statement(sql.texts[name]), params
 

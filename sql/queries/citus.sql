@@ -457,21 +457,3 @@ ON CONFLICT (
         FROM jsonb_each_text(excluded.metric_data) AS d
     ),
     updated_at = excluded.updated_at
-
--- hitl_events --
--- Requests to humans; an interrupt that is raised again unanswered is asked once.
-INSERT INTO {{schema}}.hitl_events AS t (
-    thread_id, id, workflow_id, run_id, node_id, event_type, event_data, response_schema,
-    requested_at, timeout_at, interrupt_id
-)
-SELECT
-    r.thread_id, r.id, r.workflow_id, r.run_id, r.node_id, r.event_type, r.event_data,
-    r.response_schema, r.requested_at, r.timeout_at, r.interrupt_id
-FROM jsonb_populate_recordset(NULL::{{schema}}.hitl_events, %(rows)s) AS r
-LEFT JOIN (
-    SELECT p.thread_id, p.workflow_id, p.interrupt_id FROM {{schema}}.hitl_events AS p
-    WHERE p.status = 'pending' AND p.thread_id = ANY(%(threads)s)
-) AS asked USING (thread_id, workflow_id, interrupt_id)
-WHERE asked.thread_id IS NULL
-ORDER BY r.thread_id, r.id
-ON CONFLICT (thread_id, id) DO NOTHING

@@ -56,34 +56,32 @@ WHERE t.thread_id = e.thread_id AND t.workflow_id = e.workflow_id
 -- hitl_events --
 -- Requests to humans, for the plan and todo that wait; one raised again unanswered is asked once.
 INSERT INTO {{schema}}.hitl_events AS t (
-    thread_id, id, workflow_id, run_id, plan_id, todo_id, node_id, event_type, event_data, response_schema,
-    requested_at, timeout_at, interrupt_id
+    thread_id, id, workflow_id, run_id, plan_id, todo_id, node_id, event_type, event_data,
+    response_schema, requested_at, timeout_at, interrupt_id
 )
-SELECT
-    r.thread_id, r.id, r.workflow_id, r.run_id, plan.id, todo.id, r.node_id, r.event_type, r.event_data,
-    r.response_schema, r.requested_at, r.timeout_at, r.interrupt_id
+SELECT DISTINCT ON (r.thread_id, r.id)
+    r.thread_id, r.id, r.workflow_id, r.run_id, plan.id, todo.id, r.node_id, r.event_type,
+    r.event_data, r.response_schema, r.requested_at, r.timeout_at, r.interrupt_id
 FROM jsonb_populate_recordset(NULL::{{schema}}.hitl_events, %(rows)s) AS r
 LEFT JOIN (
     SELECT p.thread_id, p.workflow_id, p.interrupt_id FROM {{schema}}.hitl_events AS p
     WHERE p.status = 'pending' AND p.thread_id = ANY(%(threads)s)
 ) AS asked USING (thread_id, workflow_id, interrupt_id)
-LEFT JOIN LATERAL (
-    SELECT l.id FROM {{schema}}.plans AS l
-    WHERE l.thread_id = r.thread_id AND l.status NOT IN ('completed', 'failed', 'cancelled')
-    ORDER BY l.created_at DESC LIMIT 1
-) AS plan ON true
-LEFT JOIN LATERAL (
-    SELECT t.id FROM {{schema}}.todos AS t
-    WHERE t.thread_id = r.thread_id AND t.plan_id = plan.id AND t.status = 'needs_approval'
-        AND (r.event_data ->> 'todo_id' IN (t.key, t.id::text, t.title) OR NOT EXISTS (
-            SELECT FROM {{schema}}.todos AS o
-            WHERE o.thread_id = r.thread_id AND o.plan_id = plan.id AND o.id <> t.id
-                AND o.status = 'needs_approval'
-        ))
-    ORDER BY r.event_data ->> 'todo_id' IN (t.key, t.id::text, t.title) DESC LIMIT 1
-) AS todo ON true
+LEFT JOIN (
+    SELECT DISTINCT ON (l.thread_id) l.thread_id, l.id FROM {{schema}}.plans AS l
+    WHERE l.thread_id = ANY(%(threads)s) AND l.status NOT IN ('completed', 'failed', 'cancelled')
+    ORDER BY l.thread_id, l.created_at DESC
+) AS plan ON plan.thread_id = r.thread_id
+LEFT JOIN (
+    SELECT
+        o.thread_id, o.plan_id, o.id, ARRAY[o.key, o.id::text, o.title] AS names,
+        count(*) OVER (PARTITION BY o.thread_id, o.plan_id) AS count
+    FROM {{schema}}.todos AS o
+    WHERE o.thread_id = ANY(%(threads)s) AND o.status = 'needs_approval'
+) AS todo ON todo.thread_id = r.thread_id AND todo.plan_id = plan.id
+    AND (r.event_data ->> 'todo_id' = ANY(todo.names) OR todo.count = 1)
 WHERE asked.thread_id IS NULL
-ORDER BY r.thread_id, r.id
+ORDER BY r.thread_id, r.id, todo.id
 ON CONFLICT (thread_id, id) DO NOTHING
 
 -- progress --

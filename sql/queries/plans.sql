@@ -5,7 +5,7 @@ UPDATE {{schema}}.plans AS p SET
     estimated_cost = coalesce(r.estimated_cost, p.estimated_cost),
     estimated_duration_seconds =
         coalesce(r.estimated_duration_seconds, p.estimated_duration_seconds)
-FROM jsonb_to_record(%(row)s) AS r (
+FROM jsonb_to_recordset(%(rows)s) AS r (
     checkpoint_ns text, channel_version text, old_version text, workflow_id uuid, fresh boolean,
     change text, estimated_cost numeric, estimated_duration_seconds double precision
 )
@@ -17,7 +17,7 @@ WHERE p.thread_id = %(thread_id)s AND p.checkpoint_ns = r.checkpoint_ns
 -- What is left of a plan in whose place another one comes will not be done.
 UPDATE {{schema}}.todos AS t SET
     status = 'cancelled', completed_at = r.written_at, updated_at = now()
-FROM jsonb_to_record(%(row)s) AS r (
+FROM jsonb_to_recordset(%(rows)s) AS r (
     checkpoint_ns text, old_version text, written_at timestamptz
 ), {{schema}}.plans AS p
 WHERE t.thread_id = %(thread_id)s AND p.thread_id = %(thread_id)s AND t.plan_id = p.id
@@ -28,7 +28,7 @@ WHERE t.thread_id = %(thread_id)s AND p.thread_id = %(thread_id)s AND t.plan_id 
 -- A plan in whose place another one comes is over.
 UPDATE {{schema}}.plans AS p SET
     status = 'cancelled', completed_at = r.written_at, updated_at = now()
-FROM jsonb_to_record(%(row)s) AS r (
+FROM jsonb_to_recordset(%(rows)s) AS r (
     checkpoint_ns text, old_version text, written_at timestamptz
 )
 WHERE p.thread_id = %(thread_id)s AND p.checkpoint_ns = r.checkpoint_ns
@@ -44,7 +44,7 @@ INSERT INTO {{schema}}.plans (
 SELECT
     %(thread_id)s, r.plan_id, w.id, to_jsonb(w.user_input), r.estimated_cost,
     r.estimated_duration_seconds, r.checkpoint_ns, r.channel_version, r.written_at
-FROM jsonb_to_record(%(row)s) AS r (
+FROM jsonb_to_recordset(%(rows)s) AS r (
     plan_id uuid, workflow_id uuid, checkpoint_ns text, channel_version text,
     written_at timestamptz, estimated_cost numeric, estimated_duration_seconds double precision,
     todos jsonb
@@ -70,7 +70,7 @@ INSERT INTO {{schema}}.plan_versions (
 SELECT
     p.thread_id, p.id, coalesce(last.version, 0) + 1, r.snapshot,
     CASE WHEN last.version IS NULL THEN 'create' ELSE r.change END, r.changed_by, r.written_at
-FROM jsonb_to_record(%(row)s) AS r (
+FROM jsonb_to_recordset(%(rows)s) AS r (
     checkpoint_ns text, channel_version text, change text, changed_by text, snapshot jsonb,
     written_at timestamptz
 )
@@ -91,7 +91,7 @@ UPDATE {{schema}}.todos AS t SET
     status = CASE WHEN t.completed_at IS NULL THEN 'cancelled' ELSE t.status END,
     completed_at = coalesce(t.completed_at, r.written_at),
     updated_at = now()
-FROM jsonb_to_record(%(row)s) AS r (
+FROM jsonb_to_recordset(%(rows)s) AS r (
     checkpoint_ns text, channel_version text, written_at timestamptz, todos jsonb
 ), {{schema}}.plans AS p
 WHERE t.thread_id = %(thread_id)s AND p.thread_id = %(thread_id)s AND t.plan_id = p.id
@@ -137,7 +137,7 @@ SELECT
         THEN CASE WHEN was.status = e.status THEN was.completed_at ELSE r.written_at END
     END,
     e.key, coalesce(was.created_at, r.written_at)
-FROM jsonb_to_record(%(row)s) AS r (
+FROM jsonb_to_recordset(%(rows)s) AS r (
     checkpoint_ns text, channel_version text, written_at timestamptz, todos jsonb
 )
 JOIN {{schema}}.plans AS p ON p.thread_id = %(thread_id)s
@@ -185,7 +185,7 @@ ON CONFLICT (thread_id, id) DO UPDATE SET
     started_at = excluded.started_at,
     completed_at = excluded.completed_at,
     key = excluded.key,
-    updated_at = now()
+    updated_at = excluded.updated_at
 
 -- link_todos --
 -- What todos depend on and block, by place in the list, as ids.
@@ -200,7 +200,7 @@ UPDATE {{schema}}.todos AS t SET
         WHERE o.thread_id = %(thread_id)s AND o.plan_id = t.plan_id
             AND e.blocks @> to_jsonb(o.execution_order)
     )
-FROM jsonb_to_record(%(row)s) AS r (checkpoint_ns text, channel_version text, todos jsonb),
+FROM jsonb_to_recordset(%(rows)s) AS r (checkpoint_ns text, channel_version text, todos jsonb),
     {{schema}}.plans AS p,
     jsonb_to_recordset(r.todos) AS e (execution_order integer, depends_on jsonb, blocks jsonb)
 WHERE t.thread_id = %(thread_id)s AND p.thread_id = %(thread_id)s AND t.plan_id = p.id
@@ -211,7 +211,7 @@ WHERE t.thread_id = %(thread_id)s AND p.thread_id = %(thread_id)s AND t.plan_id 
 -- claim_tool_executions --
 -- Tool calls made while one todo alone was in progress, or by the tool it names, are that todo's.
 UPDATE {{schema}}.tool_executions AS x SET todo_id = t.id
-FROM jsonb_to_record(%(row)s) AS r (
+FROM jsonb_to_recordset(%(rows)s) AS r (
     checkpoint_ns text, channel_version text, written_at timestamptz
 ), {{schema}}.plans AS p, {{schema}}.todos AS t
 WHERE x.thread_id = %(thread_id)s AND p.thread_id = %(thread_id)s AND t.thread_id = %(thread_id)s
@@ -238,7 +238,7 @@ SELECT
     extract(epoch FROM t.completed_at - t.started_at) * 1000,
     coalesce(t.tool_name, tools.name), used.tokens, coalesce(tools.count, 0), t.started_at,
     t.completed_at
-FROM jsonb_to_record(%(row)s) AS r (
+FROM jsonb_to_recordset(%(rows)s) AS r (
     checkpoint_ns text, checkpoint_id text, channel_version text, written_at timestamptz
 )
 JOIN {{schema}}.plans AS p ON p.thread_id = %(thread_id)s
@@ -314,7 +314,7 @@ FROM (
             ) THEN 'approved'
             ELSE 'draft'
         END AS status
-    FROM jsonb_to_record(%(row)s) AS r (
+    FROM jsonb_to_recordset(%(rows)s) AS r (
         checkpoint_ns text, channel_version text, written_at timestamptz
     )
     JOIN {{schema}}.plans AS o ON o.thread_id = %(thread_id)s

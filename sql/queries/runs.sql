@@ -42,20 +42,20 @@ WHERE r.status = 'running'
 ORDER BY r.thread_id, r.id
 
 -- lost_runs --
--- Closes runs that have not been heard of since, and all below them, at their last heartbeat.
+-- Closes a thread's runs not heard of since, and all below them, at their last heartbeat.
 WITH suspects AS (
     SELECT
-        r.thread_id, r.id, r.workflow_id, r.heartbeat_at,
+        r.id, r.workflow_id, r.heartbeat_at,
         greatest(coalesce(r.heartbeat_at, r.started_at), r.started_at) AS seen_at,
         concat('process lost: ', r.instance_id, ' was last heard of at ', r.heartbeat_at) AS reason
-    FROM jsonb_to_recordset(%(rows)s) AS e (thread_id text, id uuid, heartbeat_at timestamptz)
-    JOIN {{schema}}.workflow_runs AS r ON r.thread_id = e.thread_id AND r.id = e.id
+    FROM jsonb_to_recordset(%(rows)s) AS e (id uuid, heartbeat_at timestamptz)
+    JOIN {{schema}}.workflow_runs AS r ON r.thread_id = %(thread_id)s AND r.id = e.id
     WHERE r.status = 'running' AND r.heartbeat_at IS NOT DISTINCT FROM e.heartbeat_at
 ), locked AS (
     -- What the process may still be writing has a key on this row.
-    SELECT w.thread_id, w.id FROM {{schema}}.workflows AS w
-    WHERE (w.thread_id, w.id) IN (SELECT s.thread_id, s.workflow_id FROM suspects AS s)
-    ORDER BY w.thread_id, w.id
+    SELECT w.id FROM {{schema}}.workflows AS w
+    WHERE w.thread_id = %(thread_id)s AND w.id IN (SELECT s.workflow_id FROM suspects AS s)
+    ORDER BY w.id
     FOR UPDATE SKIP LOCKED
 ), lost AS (
     UPDATE {{schema}}.workflow_runs AS r SET
@@ -66,10 +66,10 @@ WITH suspects AS (
         error_message = s.reason,
         updated_at = now()
     FROM suspects AS s
-    JOIN locked AS l ON l.thread_id = s.thread_id AND l.id = s.workflow_id
-    WHERE r.thread_id = s.thread_id AND r.id = s.id AND r.status = 'running'
+    JOIN locked AS l ON l.id = s.workflow_id
+    WHERE r.thread_id = %(thread_id)s AND r.id = s.id AND r.status = 'running'
         AND r.heartbeat_at IS NOT DISTINCT FROM s.heartbeat_at
-    RETURNING r.thread_id, r.id, r.workflow_id, r.completed_at AS seen_at, r.error_message
+    RETURNING r.id, r.workflow_id, r.completed_at AS seen_at, r.error_message
 ), closed_nodes AS (
     UPDATE {{schema}}.nodes AS n SET
         status = 'failed',
@@ -79,7 +79,7 @@ WITH suspects AS (
         error_message = l.error_message,
         updated_at = now()
     FROM lost AS l
-    WHERE n.thread_id = l.thread_id AND n.workflow_id = l.workflow_id AND n.run_id = l.id
+    WHERE n.thread_id = %(thread_id)s AND n.workflow_id = l.workflow_id AND n.run_id = l.id
         AND n.status IN ('running', 'pending')
 ), closed_generations AS (
     UPDATE {{schema}}.generations AS g SET
@@ -90,7 +90,7 @@ WITH suspects AS (
         error_message = l.error_message,
         updated_at = now()
     FROM lost AS l
-    WHERE g.thread_id = l.thread_id AND g.workflow_id = l.workflow_id AND g.run_id = l.id
+    WHERE g.thread_id = %(thread_id)s AND g.workflow_id = l.workflow_id AND g.run_id = l.id
         AND g.status = 'running'
 ), closed_tools AS (
     UPDATE {{schema}}.tool_executions AS t SET
@@ -103,7 +103,7 @@ WITH suspects AS (
         error_message = l.error_message,
         updated_at = now()
     FROM lost AS l
-    WHERE t.thread_id = l.thread_id AND t.workflow_id = l.workflow_id AND t.run_id = l.id
+    WHERE t.thread_id = %(thread_id)s AND t.workflow_id = l.workflow_id AND t.run_id = l.id
         AND t.status = 'running'
 )
 UPDATE {{schema}}.workflows AS w SET
@@ -113,10 +113,10 @@ UPDATE {{schema}}.workflows AS w SET
     error_message = l.error_message,
     updated_at = now()
 FROM lost AS l
-WHERE w.thread_id = l.thread_id AND w.id = l.workflow_id AND w.status = 'running'
+WHERE w.thread_id = %(thread_id)s AND w.id = l.workflow_id AND w.status = 'running'
     AND NOT EXISTS (
         SELECT FROM {{schema}}.workflow_runs AS o
-        WHERE o.thread_id = w.thread_id AND o.workflow_id = w.id AND o.status = 'running'
+        WHERE o.thread_id = %(thread_id)s AND o.workflow_id = w.id AND o.status = 'running'
             AND o.id NOT IN (SELECT lost.id FROM lost)
     )
 
