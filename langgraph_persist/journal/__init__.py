@@ -2,6 +2,7 @@
 
 from langgraph_persist.journal.capture import Capture, Mode, Redactor
 from langgraph_persist.journal.clock import Clock
+from langgraph_persist.journal.deltas import Deltas, DeltaWrite
 from langgraph_persist.journal.derive import Change, Derived, Projector, State
 from langgraph_persist.journal.failures import Failures
 from langgraph_persist.journal.instance import instance_id
@@ -33,6 +34,8 @@ __all__ = [
     "Capture",
     "Change",
     "Clock",
+    "DeltaWrite",
+    "Deltas",
     "Derived",
     "ExpiredRequest",
     "Failures",

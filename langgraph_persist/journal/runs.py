@@ -18,6 +18,7 @@ from uuid import UUID
 
 from langchain_core.runnables import RunnableConfig
 
+from langgraph_persist.journal.deltas import Deltas
 from langgraph_persist.journal.loops import Loops
 from langgraph_persist.journal.privacy import without_content
 from langgraph_persist.journal.unit import Fields, Rows
@@ -184,6 +185,8 @@ class Run:
         self.todos: dict[Graph, Listed] = {}
         """The list of todos last loaded or saved of the graphs that have one."""
         self.loops = Loops()
+        self.deltas: dict[Graph, Deltas] = {}
+        """The DeltaChannels of the graphs that have some."""
         self.whole: Run | None = None
         """The run that it is a part of."""
         self.nodes = 0

@@ -7,7 +7,7 @@ writes. Both are read where the call comes from; where that is unknown, they are
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,15 +24,27 @@ class Update:
     values: Any
 
 
+@dataclass(frozen=True, slots=True)
+class StateEdit:
+    """A call of ``update_state``."""
+
+    updates: Sequence[Update]
+    channels: Mapping[str, Any]
+    """The graph's channels, as they are saved."""
+
+
 def opening_loop() -> Any:
     """The loop that reads its first checkpoint by the calling method; None for other readers."""
     return _local("self", *_LOOP)
 
 
-def state_updates() -> Sequence[Update]:
-    """The updates that are being saved by the calling method; none outside of update_state."""
-    updates = _local("valid_updates", *_EDIT) or _local("updates", *_EDIT) or ()
-    return [Update(str(node), values) for values, node in map(_pair, updates)]
+def state_edit() -> StateEdit | None:
+    """What is being saved by the calling method in update_state; None elsewhere."""
+    updates = _local("valid_updates", *_EDIT) or _local("updates", *_EDIT)
+    if not updates:
+        return None
+    named = [Update(str(node), values) for values, node in map(_pair, updates)]
+    return StateEdit(named, _local("channels", *_EDIT) or {})
 
 
 def _pair(update: Any) -> tuple[Any, Any]:

@@ -47,6 +47,7 @@ from langgraph_persist.errors import (
 from langgraph_persist.extract import clean_text, keep_for, to_json
 from langgraph_persist.extract.todos import CHANNEL
 from langgraph_persist.journal import (
+    DeltaWrite,
     Graph,
     Journal,
     Loaded,
@@ -60,7 +61,8 @@ from langgraph_persist.journal import (
 from langgraph_persist.journal.journal import CALL_SETUP, TABLES_MISSING
 from langgraph_persist.journal.unit import Blob, Fields, Rows, Write
 from langgraph_persist.retention import Retention
-from langgraph_persist.saver.callers import Update, opening_loop, state_updates
+from langgraph_persist.saver.callers import StateEdit, opening_loop, state_edit
+from langgraph_persist.saver.deltas import DeltaStates, Opening, edited
 from langgraph_persist.saver.exact import CONSTRUCTORS, dumps
 from langgraph_persist.saver.large import TOO_LARGE, select_apart
 from langgraph_persist.saver.pages import pages
@@ -119,6 +121,7 @@ class PersistSaver(PostgresSaver):
         self._owns_journal = journal is None
         self.journal = journal or share(conn, schema, checkpoint_schema)
         self._plans = Plans(self.journal)
+        self._deltas = DeltaStates(self.journal.failures)
         if isinstance(self.serde, (JsonPlusSerializer, EncryptedSerializer)):
             self.serde = self.with_allowlist(CONSTRUCTORS).serde
         self._encrypts = encrypts(self.serde)
@@ -165,7 +168,7 @@ class PersistSaver(PostgresSaver):
         new_versions: ChannelVersions,
     ) -> RunnableConfig:
         """Save a checkpoint; returns the config that names it."""
-        edit = self._edit(config, updates) if (updates := _updates(config)) else None
+        edit = self._edit(config, found) if (found := _edit(config)) else None
         unit, saved = self._checkpoint_unit(config, checkpoint, metadata, new_versions, edit)
         if (future := self._submit(config, unit)) is not None:
             future.result()
@@ -180,8 +183,8 @@ class PersistSaver(PostgresSaver):
     ) -> RunnableConfig:
         """Like :meth:`put`; waits without blocking the event loop."""
         put = (config, checkpoint, metadata, new_versions)
-        if updates := _updates(config):
-            edit = await self._in_executor(self._edit, config, updates)
+        if found := _edit(config):
+            edit = await self._in_executor(self._edit, config, found)
             unit, saved = await self._in_executor(self._checkpoint_unit, *put, edit)
         elif self._watch.takes_time or CHANNEL in new_versions:
             unit, saved = await self._in_executor(self._checkpoint_unit, *put)
@@ -264,11 +267,14 @@ class PersistSaver(PostgresSaver):
             self.journal.runs.forget(thread_id)  # what was to be stored
             raise
         # First, since it may refuse the checkpoint that nodes wait for.
-        derived = self._watch.derive(run, graph, config, checkpoint, metadata, self.get_tuple)
-        rows = self._record_rows(run, graph, row, checkpoint, metadata) if run else []
+        whole = self._deltas.saved(run, graph, parent, checkpoint)
+        if edit is not None:
+            whole = edited(checkpoint, edit.edit.channels)
+        derived = self._watch.derive(run, graph, config, whole, metadata, self.get_tuple)
+        rows = self._record_rows(run, graph, row, whole, metadata) if run else []
         if edit is not None and edit.recorded:
             owner = {"thread_id": thread_id, "workflow_id": edit.workflow_id}
-            state, rows = self._owned_state(owner, ns, checkpoint)
+            state, rows = self._owned_state(owner, ns, whole)
             rows += update_rows(self.journal, edit, row, config, metadata, state)
         saved: RunnableConfig = {
             "configurable": {
@@ -278,7 +284,7 @@ class PersistSaver(PostgresSaver):
             }
         }
         rows += derived.rows
-        rows += self._plans.rows(run, graph, config, checkpoint, metadata, self.get_tuple)
+        rows += self._plans.rows(run, graph, config, whole, metadata, self.get_tuple)
         return Unit(thread_id, rows, row, blobs, projected=derived.projected), saved
 
     def _blob_versions(
@@ -340,7 +346,7 @@ class PersistSaver(PostgresSaver):
         state, content = self._state(owner["thread_id"], place, checkpoint)
         return state, [(table, owner | fields) for table, fields in content]
 
-    def _edit(self, config: RunnableConfig, updates: Sequence[Update]) -> Edit:
+    def _edit(self, config: RunnableConfig, edit: StateEdit) -> Edit:
         """Whose state is edited: that of the workflow which left the checkpoint edited."""
         configurable = config["configurable"]
         params = {
@@ -354,7 +360,7 @@ class PersistSaver(PostgresSaver):
             params["thread_id"],
             lambda conn: conn.cursor(row_factory=tuple_row).execute(sql, params).fetchone(),
         )
-        return Edit(updates, *(found or (None, False)))
+        return Edit(edit, *(found or (None, False)))
 
     def _state(self, thread_id: str, ns: str, checkpoint: Checkpoint) -> tuple[Any, Rows]:
         """The ``nodes.state`` of a checkpoint, and the rows of values not stored before."""
@@ -404,6 +410,7 @@ class PersistSaver(PostgresSaver):
         record: Rows = []
         if run is not None:
             at = configurable["checkpoint_id"]
+            self._deltas.wrote(run, graph, at, _delta_writes(rows, writes))
             record = cached_rows(self.journal, run, graph, at, task_id, task_path, writes)
             run.wrote(task_id)
             record += run.take_requests(_interrupt_ids(writes))
@@ -477,12 +484,23 @@ class PersistSaver(PostgresSaver):
             run.loops.add(graph, loop)
             self._announce(run, graph, rows[0] if rows else None)
         found = self._load_checkpoint_tuple(rows[0]) if rows else None
-        if run is not None and found is not None:
-            if (begun := run.loops.get(graph)) is not None:
-                begun.saved(found.checkpoint["id"], found.checkpoint["channel_values"])
-            self._watch.loaded(run, graph, found.checkpoint)
-            self._plans.loaded(run, graph, found)
+        if run is not None:
+            pending = rows[0]["pending_writes"] if rows else None
+            self._opened(run, graph, Opening(loop, found, pending, self.serde))
         return found
+
+    def _opened(self, run: Run, graph: Graph, opening: Opening) -> None:
+        """A run has loaded a checkpoint, or found none."""
+        found = opening.found
+        checkpoint = self._deltas.loaded(
+            run, graph, opening, lambda names: self._histories(found.config, names) if found else {}
+        )
+        if found is None or checkpoint is None:
+            return
+        if (begun := run.loops.get(graph)) is not None:
+            begun.saved(checkpoint["id"], checkpoint["channel_values"])
+        self._watch.loaded(run, graph, checkpoint)
+        self._plans.loaded(run, graph, found._replace(checkpoint=checkpoint))
 
     def list(
         self,
@@ -537,19 +555,24 @@ class PersistSaver(PostgresSaver):
         self, *, config: RunnableConfig, channels: Sequence[str]
     ) -> Mapping[str, DeltaChannelHistory]:
         """The writes of delta channels since their last snapshot."""
-        self._settle(_thread_id(config["configurable"]))
-        return self.journal.database.retry(
-            lambda: super(PersistSaver, self).get_delta_channel_history(
-                config=config, channels=channels
-            )
-        )
+        read = self._deltas.history(opening_loop(), get_checkpoint_id(config), channels)
+        return read or self._histories(config, channels)
 
     async def aget_delta_channel_history(
         self, *, config: RunnableConfig, channels: Sequence[str]
     ) -> Mapping[str, DeltaChannelHistory]:
         """Like :meth:`get_delta_channel_history`, on a thread of its own."""
-        return await self._in_executor(
-            lambda: self.get_delta_channel_history(config=config, channels=channels)
+        read = self._deltas.history(opening_loop(), get_checkpoint_id(config), channels)
+        return read or await self._in_executor(self._histories, config, channels)
+
+    def _histories(
+        self, config: RunnableConfig, channels: Sequence[str]
+    ) -> Mapping[str, DeltaChannelHistory]:
+        self._settle(_thread_id(config["configurable"]))
+        return self.journal.database.retry(
+            lambda: super(PersistSaver, self).get_delta_channel_history(
+                config=config, channels=channels
+            )
         )
 
     def _settle(self, thread_id: str) -> None:
@@ -764,9 +787,9 @@ class PersistSaver(PostgresSaver):
         )
 
 
-def _updates(config: RunnableConfig) -> Sequence[Update]:
+def _edit(config: RunnableConfig) -> StateEdit | None:
     """What ``update_state`` is saving with this config; nothing in a run."""
-    return () if "__pregel_runtime" in config["configurable"] else state_updates()
+    return None if "__pregel_runtime" in config["configurable"] else state_edit()
 
 
 def _thread_id(configurable: Mapping[str, Any]) -> str:
@@ -774,6 +797,11 @@ def _thread_id(configurable: Mapping[str, Any]) -> str:
     if "\x00" in thread_id:
         raise ConfigurationError("a thread_id cannot contain NUL: PostgreSQL's text has none")
     return thread_id
+
+
+def _delta_writes(rows: Sequence[Write], writes: Sequence[tuple[str, Any]]) -> Iterator[DeltaWrite]:
+    for row, (channel, value) in zip(rows, writes, strict=True):
+        yield DeltaWrite(channel, value, row.task_id, row.task_path, row.idx)
 
 
 def _interrupt_ids(writes: Sequence[tuple[str, Any]]) -> list[str]:

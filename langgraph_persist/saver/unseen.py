@@ -14,7 +14,7 @@ from langgraph.types import Send
 
 from langgraph_persist.extract import NodeIdentity, clean_text, keep_for, node_identity, to_json
 from langgraph_persist.journal import Fields, Graph, Journal, Loop, OpenNode, Rows, Run
-from langgraph_persist.saver.callers import Update
+from langgraph_persist.saver.callers import StateEdit
 
 TASKS = "__pregel_tasks"
 """The channel of the ``Send``s that the next step executes."""
@@ -27,7 +27,7 @@ _NO_STATE = ("branch:", "join:", "__")
 class Edit(NamedTuple):
     """A call of ``update_state``, on a checkpoint that a recorded workflow has left."""
 
-    updates: Sequence[Update]
+    edit: StateEdit
     workflow_id: UUID | None
     recorded: bool
     """Whether the workflow's record is still there."""
@@ -143,7 +143,7 @@ def update_rows(
     owner = {"thread_id": checkpoint["thread_id"], "workflow_id": edit.workflow_id}
     now = datetime.now(UTC)
     rows: Rows = []
-    for update in edit.updates:
+    for update in edit.edit.updates:
         private = journal.is_private(update.as_node, None)
         keep = keep_for(journal, checkpoint["thread_id"], private=private)
         fields: Fields = {
