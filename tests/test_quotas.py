@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import pickle
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -22,6 +19,7 @@ from langgraph_persist.errors import ConfigurationError, NotRecorded, PersistErr
 from langgraph_persist.quotas import Quota
 from tests.checks import query
 from tests.graphs import approval_graph, chain_of, chat_graph, fake_model
+from tests.processes import together
 
 
 @pytest.fixture
@@ -236,24 +234,8 @@ def test_many_at_once_get_what_is_there(persist: Persist) -> None:
 
 def test_many_processes_get_what_is_there(persist: Persist) -> None:
     persist.organizations.save("acme", max_daily_requests=12, max_users=9)
-    workers = [
-        subprocess.Popen(
-            [sys.executable, "-m", "tests._quota_worker", persist.url, "10", f"p{number}"],
-            cwd=Path(__file__).parent.parent,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for number in range(3)
-    ]
-    for worker in workers:
-        assert worker.stdout is not None
-        assert worker.stdout.readline() == "ready\n"
-    for worker in workers:
-        assert worker.stdin is not None
-        worker.stdin.write("go\n")
-        worker.stdin.flush()
-    admitted = [int(worker.communicate(timeout=120)[0]) for worker in workers]
+    worker = ["tests._quota_worker", persist.url, "10"]
+    admitted = [int(n) for n in together([[*worker, f"p{number}"] for number in range(3)])]
     # Each request has a user of its own, so the number of users is what limits them.
     assert sum(admitted) == 9
     counts = query(persist.url, "SELECT count(*) AS n FROM users WHERE organization_id IS NOT NULL")

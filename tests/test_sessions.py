@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -10,6 +12,7 @@ from langgraph_persist import Persist
 from langgraph_persist.errors import ConfigurationError, NotRecorded
 from tests.checks import query
 from tests.graphs import chain_of
+from tests.processes import together
 
 
 @pytest.fixture
@@ -29,6 +32,66 @@ def test_a_session_is_of_somebody(persist: Persist) -> None:
     found = persist.sessions.get("t")
     assert (found.user, found.organization, found.language) == ("ann", "acme", "de")
     assert (found.status, found.turns, found.ended_at) == ("active", 1, None)
+
+
+def check_shared(url: str, runs: int) -> None:
+    """All runs of a thread are counted, and whoever ran first, one user made them all."""
+    turns = query(url, "SELECT turn FROM workflows WHERE thread_id = 'shared' ORDER BY turn")
+    assert [row["turn"] for row in turns] == list(range(1, runs + 1))
+    counted = query(url, "SELECT turns FROM sessions WHERE thread_id = 'shared'")
+    assert counted == [{"turns": runs}]
+    made = query(
+        url,
+        "SELECT u.username, o.slug, count(*) AS n FROM sessions s"
+        " JOIN users u ON u.id = s.user_id JOIN organizations o ON o.id = s.organization_id"
+        " GROUP BY 1, 2",
+    )
+    assert made == [{"username": "ann", "slug": "acme", "n": runs + 1}]
+    for table in ("users", "organizations"):
+        assert query(url, f"SELECT count(*) AS n FROM {table}") == [{"n": 1}]
+    assert query(url, "SELECT DISTINCT status FROM workflows") == [{"status": "completed"}]
+
+
+def test_turns_and_users_are_right_under_threads(persist: Persist) -> None:
+    graph = persist.attach(chain_of(["a"]).compile())
+
+    def run_both(number: int) -> None:
+        for thread in ("shared", f"own-{number}"):
+            graph.invoke({"count": 0}, persist.config(thread, user="ann", organization="acme"))
+
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(run_both, range(48)))
+    check_shared(persist.url, 48)
+
+
+async def test_turns_and_users_are_right_in_an_event_loop(persist: Persist) -> None:
+    graph = persist.attach(chain_of(["a"]).compile())
+
+    async def run_both(number: int) -> None:
+        for thread in ("shared", f"own-{number}"):
+            config = persist.config(thread, user="ann", organization="acme")
+            await graph.ainvoke({"count": 0}, config)
+
+    await asyncio.gather(*map(run_both, range(48)))
+    check_shared(persist.url, 48)
+
+
+def test_turns_and_users_are_right_under_processes(persist: Persist) -> None:
+    worker = ["tests._session_worker", persist.url, "12"]
+    together([[*worker, f"p{number}"] for number in range(3)])
+    check_shared(persist.url, 36)
+
+
+def test_a_run_without_a_thread_is_a_session_of_its_own(persist: Persist) -> None:
+    graph = persist.attach(chain_of(["a"]).compile())
+    for _ in range(2):
+        graph.invoke({"count": 0})
+    found = query(
+        persist.url,
+        "SELECT w.thread_id = w.id::text AS own, w.turn, s.turns FROM workflows w"
+        " JOIN sessions s USING (thread_id)",
+    )
+    assert found == [{"own": True, "turn": 1, "turns": 1}] * 2
 
 
 def test_a_session_completes_until_it_goes_on(persist: Persist) -> None:
