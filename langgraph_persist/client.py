@@ -412,8 +412,8 @@ class Persist:
         """Commit all that is queued; returns how many units were committed so far.
 
         Raises:
-            DurabilityError: something could not be committed.
-            TimeoutError: it took longer than ``timeout`` seconds.
+            DurabilityError: something could not be committed; its notes tell of further threads.
+            TimeoutError: it took longer than ``timeout`` seconds in all; the rest stays queued.
         """
         return self._opened().flush(timeout)
 

@@ -29,10 +29,10 @@ def session(thread_id: str) -> Rows:
     return [("sessions", {"thread_id": thread_id})]
 
 
-def bad(thread_id: str) -> Rows:
-    """Rows that PostgreSQL refuses: there is no such kind of value."""
-    fields = {"thread_id": thread_id, "id": UUID(int=1), "kind": "odd", "value": 1}
-    return [*session(thread_id), ("state_values", fields)]
+def bad(thread_id: str) -> Unit:
+    """A unit that PostgreSQL refuses: a write's number is no integer of its."""
+    write = Write(thread_id, "", "c", "task", "", 2**40, "channel", "bytes", b"x")
+    return Unit(thread_id, session(thread_id), writes=[write])
 
 
 def sessions(url: str) -> set[str]:
@@ -53,23 +53,23 @@ def test_what_nobody_waits_for_is_written_soon(journal: Journal, migrated: str) 
         assert time.monotonic() < deadline
 
 
-def test_a_bad_row_fails_its_own_thread_only(journal: Journal, migrated: str) -> None:
+def test_a_bad_write_fails_its_own_thread_only(journal: Journal, migrated: str) -> None:
     with block(migrated):
         futures = {
-            name: journal.commit(Unit(name, bad(name) if name == "b" else session(name)))
+            name: journal.commit(bad(name) if name == "b" else Unit(name, session(name)))
             for name in ("a", "b", "c")
         }
     futures["a"].result(10)
     futures["c"].result(10)
     with pytest.raises(DurabilityError, match="'b'") as caught:
         futures["b"].result(10)
-    assert isinstance(caught.value.__cause__, psycopg.errors.CheckViolation)
+    assert isinstance(caught.value.__cause__, psycopg.errors.NumericValueOutOfRange)
     assert sessions(migrated) == {"a", "c"}
 
 
 def test_nothing_is_committed_past_a_gap(journal: Journal, migrated: str) -> None:
     with block(migrated):
-        journal.append(Unit("t", bad("t")))
+        journal.append(bad("t"))
         journal.append(Unit("t", session("t")))
     deadline = time.monotonic() + 10
     while journal.failed_units < 2:
@@ -84,10 +84,49 @@ def test_nothing_is_committed_past_a_gap(journal: Journal, migrated: str) -> Non
 
 
 def test_a_failure_nobody_was_told_of_is_raised_by_flush(journal: Journal) -> None:
-    journal.append(Unit("t", bad("t")))
+    journal.append(bad("t"))
     with pytest.raises(DurabilityError):
         journal.flush(10)
     assert journal.flush(10) == journal.committed_units
+
+
+def test_flush_waits_for_every_thread_and_tells_of_all_that_failed(
+    journal: Journal, migrated: str
+) -> None:
+    with block(migrated):
+        for unit in (bad("a"), Unit("b", session("b")), bad("c"), Unit("d", session("d"))):
+            journal.append(unit)
+    with pytest.raises(DurabilityError, match="'a'") as caught:
+        journal.flush(10)
+    assert ["'c'" in note for note in caught.value.__notes__] == [True]
+    assert sessions(migrated) == {"b", "d"}
+    assert journal.flush(10) == journal.committed_units == 2
+
+
+def test_the_time_of_a_flush_is_for_all_threads_together(journal: Journal, migrated: str) -> None:
+    with block(migrated):
+        for number in range(50):
+            journal.append(Unit(f"t{number}", session(f"t{number}")))
+        started = time.monotonic()
+        with pytest.raises(TimeoutError):
+            journal.flush(0.2)
+        # One after the other they would be 10 s.
+        assert time.monotonic() - started < 5
+        assert journal.committed_units == 0
+    assert journal.flush(10) == 50
+    assert len(sessions(migrated)) == 50
+
+
+def test_a_full_journal_can_be_flushed(migrated: str) -> None:
+    journal = Journal(Database(migrated), max_rows=5)
+    with block(migrated):
+        for number in range(5):
+            journal.append(Unit(f"t{number}", session(f"t{number}")))
+        assert journal.full
+        with pytest.raises(TimeoutError):
+            journal.flush(0.1)
+    assert journal.flush(10) == 5
+    journal.close()
 
 
 class block:
@@ -148,9 +187,9 @@ def test_a_thread_that_waits_writes_by_itself(
 ) -> None:
     writers: list[str] = []
 
-    def noting(*args: Any) -> None:
+    def noting(*args: Any) -> Any:
         writers.append(threading.current_thread().name)
-        write_group(*args)
+        return write_group(*args)
 
     monkeypatch.setattr("langgraph_persist.journal.journal.write_group", noting)
     in_thread(lambda: journal.commit(Unit("a", session("a"))).result())
@@ -165,11 +204,11 @@ def test_what_a_thread_could_not_finish_writing_another_writes(
 ) -> None:
     killed: list[str] = []
 
-    def dying(*args: Any) -> None:
+    def dying(*args: Any) -> Any:
         if not killed:
             killed.append(threading.current_thread().name)
             raise SystemExit
-        write_group(*args)
+        return write_group(*args)
 
     def ends() -> None:
         with pytest.raises(SystemExit):

@@ -386,11 +386,12 @@ def test_a_commit_whose_answer_was_lost_changes_no_plan_twice(
 ) -> None:
     lost: list[Any] = []
 
-    def losing(conn: Any, group: Any, *args: Any) -> None:
-        write_group(conn, group, *args)
+    def losing(conn: Any, group: Any, *args: Any) -> Any:
+        refused = write_group(conn, group, *args)
         if len(lost) < 2:
             lost.append(group)
             raise psycopg.OperationalError("the answer was lost")
+        return refused
 
     monkeypatch.setattr(journal_module, "write_group", losing)
     work(persist, [todo("a")], [todo("a", "in_progress"), todo("b")], [todo("a", "completed")])

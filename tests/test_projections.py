@@ -269,12 +269,13 @@ def test_a_commit_whose_answer_was_lost_is_not_repeated(
     write = write_group
     lost: list[Any] = []
 
-    def losing(conn: Any, group: Any, *args: Any) -> None:
+    def losing(conn: Any, group: Any, *args: Any) -> Any:
         projects = bool(group.projected)
-        write(conn, group, *args)
+        refused = write(conn, group, *args)
         if projects and len(lost) < 3:
             lost.append(group)
             raise psycopg.OperationalError("the answer was lost")
+        return refused
 
     monkeypatch.setattr(journal_module, "write_group", losing)
     with Persist(shop) as persist:

@@ -57,7 +57,8 @@ def take_answer() -> Answer | None:
 def needs_admission(start: F) -> F:
     """A handler's start event, whose workflow must be within the limits of its organization.
 
-    Where the database cannot be asked, it is admitted.
+    Where the database cannot be asked, it is admitted. In async runs it waits for room in a full
+    journal first.
 
     Raises:
         QuotaExceeded: it is not; it is recorded as refused.
@@ -82,7 +83,8 @@ class _Starting:
             return None
 
         async def awaiting(handler: Any, *args: Any, **kwargs: Any) -> None:
-            if (request := handler.request(args[1], kwargs)) is None:
+            await handler.journal.has_room()
+            if handler.quotas is None or (request := handler.request(args[1], kwargs)) is None:
                 return start(handler, *args, **kwargs)
             asked = handler.journal.executor.submit(_ask, handler, request)
             answer = await asyncio.wrap_future(asked)
@@ -99,10 +101,9 @@ class _Starting:
     def __get__(self, handler: Any, owner: type | None = None) -> Any:
         if handler is None:
             return self
-        if handler.quotas is None:
-            return MethodType(self._start, handler)
-        asked_by_coroutine = sys._getframe(1).f_code.co_flags & inspect.CO_COROUTINE
-        return MethodType(self._awaiting if asked_by_coroutine else self._blocking, handler)
+        if sys._getframe(1).f_code.co_flags & inspect.CO_COROUTINE:
+            return MethodType(self._awaiting, handler)
+        return MethodType(self._start if handler.quotas is None else self._blocking, handler)
 
 
 def _ask(handler: Any, request: Request) -> Answer:

@@ -1,5 +1,7 @@
 """End events that wait for a commit: blocking in sync runs, awaited in async ones.
 
+In async runs each also waits for room in a full journal.
+
 LangChain's sync managers call a handler's method; its async managers first look whether it is a
 coroutine function, and await it if so. Both look the method up when the event happens, so one
 handler can serve both: whoever asks from a coroutine gets a coroutine function.
@@ -40,6 +42,8 @@ class _Ending:
         async def awaiting(handler: Any, *args: Any, **kwargs: Any) -> None:
             if (committed := record(handler, *args, **kwargs)) is not None:
                 await asyncio.wrap_future(committed)
+            else:
+                await handler.journal.has_room()
 
         self._blocking, self._awaiting = blocking, awaiting
 

@@ -21,9 +21,17 @@ class Failures:
         The log names the line, and not the message: that may quote what a user said.
         """
         kind = f"{where}: {type(error).__name__}"
-        self.counts[kind] += 1
-        if self.counts[kind] == 1:
+        if self._is_new(kind):
             frames = traceback.extract_tb(error.__traceback__)
             line = f"{frames[-1].filename}:{frames[-1].lineno}" if frames else "an unknown line"
             logger.warning("recording failed in %s at %s; counted from now on", kind, line)
             logger.debug("recording failed in %s", kind, exc_info=error)
+
+    def refused(self, what: object) -> None:
+        """Count what PostgreSQL refused to take."""
+        if self._is_new(str(what)):
+            logger.warning("PostgreSQL refused %s; left out, and counted from now on", what)
+
+    def _is_new(self, kind: str) -> bool:
+        self.counts[kind] += 1
+        return self.counts[kind] == 1

@@ -3,12 +3,15 @@
 Units are committed in the order they were appended, in groups: whatever is queued when the writer
 is free becomes one transaction. A thread that waits for its unit writes the queue itself, if
 nobody else does: that spares it two changes of threads. A full journal makes the producer wait; no
-unit is dropped. A unit that cannot be committed fails, and so does every later unit of its thread
-until one who waits for that thread has been told: nothing becomes durable past a gap.
+unit is dropped. On an event loop it waits where it is awaited, for ``has_room``: what the loop
+queues in between may fill the journal twice, and only then holds the loop. A unit that cannot be
+committed fails, and so does every later unit of its thread until one who waits for that thread has
+been told: nothing becomes durable past a gap.
 """
 
 from __future__ import annotations
 
+import asyncio
 import atexit
 import logging
 import math
@@ -17,7 +20,7 @@ import threading
 import time
 import weakref
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import replace
@@ -36,6 +39,7 @@ from langgraph_persist.journal.heartbeat import Heartbeat
 from langgraph_persist.journal.privacy import Seal, redacted, without_content
 from langgraph_persist.journal.reaper import Reaper
 from langgraph_persist.journal.runs import OpenNode, Runs
+from langgraph_persist.journal.salvage import Refusal, is_refusal
 from langgraph_persist.journal.unit import Group, Receipt, Rows, Unit
 from langgraph_persist.journal.write import Attempt, Sql, statements, write_group
 from langgraph_persist.migrate import find_checkpoint_schema, upgrade
@@ -103,6 +107,7 @@ class Journal:
         self._lock = threading.RLock()
         self._wake = threading.Condition(self._lock)
         self._room = threading.Condition(self._lock)
+        self._room_soon: Future[None] | None = None
         self._queue: list[Unit] = []
         self._rows = self._bytes = 0
         self._urgent = self._idle = False
@@ -137,7 +142,7 @@ class Journal:
     # --- producers ---
 
     def append(self, unit: Unit) -> None:
-        """Queue a unit; waits while the journal is full.
+        """Queue a unit; waits while the journal is full, on an event loop while twice full.
 
         Raises:
             DurabilityError: an earlier unit of its thread could not be committed.
@@ -147,7 +152,7 @@ class Journal:
         unit.measure()
         with self._lock:
             self._refuse(unit)
-            if self.full:
+            if unit.count and self.full:
                 self._await_room()
                 self._refuse(unit)
             if unit.rows:
@@ -166,9 +171,34 @@ class Journal:
                 self._start()
 
     def _await_room(self) -> None:
-        while self.full and not (self.closed or self.in_writer):
+        times = 2 if _on_event_loop() else 1
+        while self._is_full(times) and not (self.closed or self.in_writer):
             self._wake.notify()
             self._room.wait(1.0)
+
+    async def has_room(self) -> None:
+        """Returns once the journal is not full."""
+        while self.full and (room := self._next_room()) is not None:
+            await asyncio.wrap_future(room)
+
+    def _next_room(self) -> Future[None] | None:
+        """Done when there may be room; None if there is."""
+        with self._lock:
+            if self.closed or not self.full:
+                return None
+            if self._room_soon is None:
+                self._room_soon = Future()
+                # One who stops waiting must not cancel what others wait for too.
+                self._room_soon.set_running_or_notify_cancel()
+            self._wake.notify()
+            return self._room_soon
+
+    def _tell_of_room(self) -> None:
+        with self._lock:
+            room, self._room_soon = self._room_soon, None
+            self._room.notify_all()
+        if room is not None:
+            room.set_result(None)
 
     def _protect(self, rows: Rows) -> Rows:
         """The rows as they may be stored."""
@@ -236,15 +266,29 @@ class Journal:
     def flush(self, timeout: float | None = None) -> int:
         """Commit all that is queued; returns how many units were acknowledged so far.
 
+        Every thread is waited for, though one has failed.
+
         Raises:
-            DurabilityError: something could not be committed.
-            TimeoutError: it took longer than ``timeout`` seconds.
+            DurabilityError: something could not be committed; its notes tell of further threads.
+            TimeoutError: it took longer than ``timeout`` seconds in all; the rest stays queued.
         """
+        until = None if timeout is None else time.monotonic() + timeout
         self.sweep()
         with self._lock:
-            threads = set(self._pending) | set(self._failed)
-        for future in [self.commit(Unit(thread_id)) for thread_id in sorted(threads)]:
-            future.result(timeout)
+            threads = sorted(set(self._pending) | set(self._failed))
+        errors: list[Exception] = []
+        for receipt in [self.commit(Unit(thread_id)) for thread_id in threads]:
+            try:
+                receipt.result(None if until is None else max(until - time.monotonic(), 0))
+            except DurabilityError as error:
+                errors.append(error)
+            except TimeoutError:
+                errors.append(TimeoutError(f"not all was committed within {timeout} s"))
+                break
+        for further in errors[1:]:
+            errors[0].add_note(str(further))
+        if errors:
+            raise errors[0]
         return self.committed_units
 
     def close(self) -> None:
@@ -264,7 +308,7 @@ class Journal:
             self.closed = True
             thread, executor = self._thread, self._executor
             self._wake.notify_all()
-            self._room.notify_all()
+        self._tell_of_room()
         if thread is not None and thread is not threading.current_thread():
             thread.join()
         if executor is not None:
@@ -277,7 +321,10 @@ class Journal:
     @property
     def full(self) -> bool:
         """Whether a producer would have to wait now."""
-        return self._rows >= self._max_rows or self._bytes >= self._max_bytes
+        return self._is_full(1)
+
+    def _is_full(self, times: int) -> bool:
+        return self._rows >= times * self._max_rows or self._bytes >= times * self._max_bytes
 
     def _refuse(self, unit: Unit) -> None:
         if self.closed:
@@ -413,7 +460,7 @@ class Journal:
                     self._failed[unit.thread_id] = cause
                 else:
                     self._failed.pop(unit.thread_id, None)
-            self._room.notify_all()
+        self._tell_of_room()
 
     def _isolate(self, units: list[Unit], error: BaseException) -> dict[str, BaseException]:
         """Commit thread by thread what failed together; the threads that fail alone."""
@@ -439,20 +486,28 @@ class Journal:
         while True:
             group = Group(units)
             try:
-                self._commit(group, attempt)
+                refusals = self._commit(group, attempt)
             except Exception as error:
                 if self._may_retry(error) and backoff.wait():
                     attempt = attempt._replace(again=True)
-                elif group.lenient and not (attempt.careful or _is_hopeless(error)):
+                elif not attempt.careful and _is_partial(error, group):
                     attempt = attempt._replace(careful=True)
                 else:
                     return error
                 continue
             self._lost_since = None
             self.committed_groups += 1
+            self._tell(refusals)
             return None
 
-    def _commit(self, group: Group, attempt: Attempt) -> None:
+    def _tell(self, refusals: Sequence[Refusal]) -> None:
+        """Count what is committed without, and do not believe that it is stored."""
+        for refusal in refusals:
+            self.failures.refused(refusal)
+            if refusal.column is None and refusal.thread_id is not None:
+                self.runs.forget(refusal.thread_id)
+
+    def _commit(self, group: Group, attempt: Attempt) -> Sequence[Refusal]:
         schemas = self.schemas
         own = isinstance(self.database.target, str)
         with nullcontext(self._own_connection()) if own else self.database.connection() as conn:
@@ -460,9 +515,10 @@ class Journal:
                 self._statements = statements(conn, schemas)
             if due := self.heartbeat.patience <= 0:
                 group.add_rows(self.heartbeat.rows())
-            write_group(conn, group, self._statements, attempt, self._protect)
+            refusals = write_group(conn, group, self._statements, attempt, self._protect)
         if due:
             self.heartbeat.beaten()
+        return refusals
 
     def _own_connection(self) -> Connection[Any]:
         if self._connection is None or self._connection.closed:
@@ -495,6 +551,11 @@ class Journal:
 _inherited: list[object] = []
 
 
+def _on_event_loop() -> bool:
+    """Whether an event loop waits for this thread to go on."""
+    return asyncio._get_running_loop() is not None
+
+
 def _cut(queue: list[Unit]) -> int:
     """How many units of the queue make a group of bounded size; one at least."""
     size = 0
@@ -508,6 +569,13 @@ def _cut(queue: list[Unit]) -> int:
 def _is_hopeless(error: BaseException) -> bool:
     """Whether the server is gone, so that trying thread by thread is no use."""
     return isinstance(error, DatabaseUnavailable) or is_connection_lost(error)
+
+
+def _is_partial(error: BaseException, group: Group) -> bool:
+    """Whether the group may be written without what was refused of it."""
+    if _is_hopeless(error):
+        return False
+    return group.lenient or (is_refusal(error) and any(group.rows.values()))
 
 
 def _durability_error(thread_id: str, cause: BaseException) -> DurabilityError:

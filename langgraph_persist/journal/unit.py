@@ -198,12 +198,13 @@ class Group:
         self.inserts: dict[tuple[str, str, str, str, int], Write] = {}
         self.upserts: dict[tuple[str, str, str, str, int], Write] = {}
         self.projected: list[Projected] = []
+        self.size = sum(unit.size for unit in units)
         for unit in units:
             self._add(unit)
 
     @property
     def lenient(self) -> bool:
-        """Whether it holds a row that may be left out."""
+        """Whether it holds a row of the user's that may be left out."""
         return any(row.statement.lenient for row in self.projected)
 
     def add_rows(self, rows: Rows) -> None:
@@ -236,4 +237,6 @@ def _fold(earlier: Fields, later: Fields) -> Fields:
     told = {k: v for k, v in later.items() if v is not None}
     if told.get("status") == "running" and earlier.get("completed_at") is not None:
         del told["status"]
+    if "missing" in told and earlier.get("missing"):
+        told["missing"] = earlier["missing"] | told["missing"]
     return earlier | told

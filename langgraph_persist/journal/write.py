@@ -19,6 +19,7 @@ from psycopg.types.json import Jsonb
 from langgraph_persist.database.queries import Schemas, queries
 from langgraph_persist.journal.counting import counted_along, counted_first
 from langgraph_persist.journal.project import write_carefully
+from langgraph_persist.journal.salvage import Refusal, Salvage
 from langgraph_persist.journal.unit import KEYS, Fields, Group, Late, Rows
 
 _PIPELINE = Capabilities().has_pipeline()
@@ -49,6 +50,10 @@ SEQUENCES = {
 LARGEST_DATA = 512 << 20
 """Bytes of values in one statement, unless a single value is larger; a message takes 1 GiB."""
 
+LARGEST_JSON = 32 << 20
+"""Bytes of JSON in one statement, unless a single row is larger; as jsonb, which ends at 256 MiB,
+it may take some times as much."""
+
 Params = dict[str, Any]
 
 
@@ -61,6 +66,8 @@ class Sql(NamedTuple):
 
     Neither holds on Citus, where tables are spread over servers.
     """
+    splits: bool = False
+    """Whether many rows are written by several statements."""
 
 
 def statements(conn: Connection[Any], schemas: Schemas) -> Sql:
@@ -80,7 +87,7 @@ class Attempt(NamedTuple):
     again: bool = False
     """It was tried before, so it may be committed here but on no standby yet."""
     careful: bool = False
-    """What the database refuses of lenient projections is recorded."""
+    """What the database refuses of the record is left out, of lenient projections recorded."""
 
 
 def write_group(
@@ -89,8 +96,11 @@ def write_group(
     sql: Sql,
     attempt: Attempt,
     protect: Callable[[Rows], Rows],
-) -> None:
-    """Commit the whole group, or nothing of it; ``protect`` hides what no record may tell."""
+) -> list[Refusal]:
+    """Commit the whole group, or nothing of it; ``protect`` hides what no record may tell.
+
+    Returns what a careful attempt had to leave out of the record.
+    """
     if attempt.again and (group.projected or "todo_lists" in group.rows):
         _leave_saved(conn, group, sql)
     if attempt.careful:
@@ -98,11 +108,40 @@ def write_group(
             refused = write_carefully(conn, group.projected)
             group.projected = []
             group.add_rows(protect(refused))
-            _execute(conn, [*_steps(group, sql, attempt.again)])
-        return
+            return _write_what_fits(conn, group, sql, attempt.again)
     steps = [*_steps(group, sql, attempt.again)]
     with _atomic(conn, sql) if len(steps) > 1 else nullcontext():
         _execute(conn, steps)
+    return []
+
+
+def _write_what_fits(conn: Connection[Any], group: Group, sql: Sql, again: bool) -> list[Refusal]:
+    """Write the record table by table and as far as it is taken, and all that is not the record."""
+
+    def execute(table: str, rows: Sequence[Fields], counted: bool) -> None:
+        group.rows[table] = {(index,): row for index, row in enumerate(rows)}
+        _execute(conn, [*_table_steps(group, sql, table, counted)])
+
+    salvage = Salvage(conn, execute)
+    for table in KEYS:
+        salvage.write(table, [*group.rows.get(table, {}).values()])
+    group.rows = {}
+    _execute(conn, [*_steps(group, sql, again)])
+    return salvage.refusals
+
+
+def _table_steps(
+    group: Group, sql: Sql, table: str, counted: bool
+) -> Iterator[tuple[bytes, Params]]:
+    """The statements for one table, each by itself."""
+    rows = [*group.rows[table].values()]
+    counts = counted_first(table, group) | counted_along(table, group) if counted else {}
+    alone = sql._replace(combines=False, splits=True)
+    yield from _together(alone, counts)
+    if table in SEQUENCES:
+        yield from _in_sequence(sql, table, rows)
+    elif rows:
+        yield from _together(alone, {table: rows})
 
 
 def _leave_saved(conn: Connection[Any], group: Group, sql: Sql) -> None:
@@ -142,6 +181,8 @@ def _steps(group: Group, sql: Sql, again: bool) -> Iterator[tuple[bytes, Params]
     for row in group.projected:
         yield row.statement.sql, row.params
     batch: dict[str, Sequence[Any]] = {}
+    if group.size > LARGEST_JSON:
+        sql = sql._replace(combines=False, splits=True)
     for table in KEYS:
         yield from _together(sql, counted_first(table, group))
         rows = [*group.rows.get(table, {}).values()]
@@ -154,7 +195,7 @@ def _steps(group: Group, sql: Sql, again: bool) -> Iterator[tuple[bytes, Params]
             batch = {}
         elif rows:
             yield from _together(sql, batch)
-            yield _statement(sql.texts[table]), _params(rows)
+            yield from _together(sql, {table: rows})
             batch = {}
     if group.checkpoints:
         batch["put_checkpoints"] = [*group.checkpoints.values()]
@@ -173,7 +214,23 @@ def _together(
         yield _combined(parts), {name: _json(rows[name]) for name in rows} | binary
         return
     for name in rows:
-        yield _statement(sql.texts[name]), _params(rows[name]) | binary
+        for part in _parts(rows[name]) if sql.splits else [rows[name]]:
+            yield _statement(sql.texts[name]), _params(part) | binary
+
+
+def _parts(rows: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    """The rows in parts of which each is no more than one statement takes."""
+    part: list[Any] = []
+    size = 0
+    for row in rows:
+        own = len(_dumps(row))
+        if part and size + own > LARGEST_JSON:
+            yield part
+            part, size = [], 0
+        part.append(row)
+        size += own
+    if part:
+        yield part
 
 
 def _in_sequence(sql: Sql, table: str, rows: Sequence[Any]) -> Iterator[tuple[bytes, Params]]:

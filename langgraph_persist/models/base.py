@@ -88,6 +88,12 @@ class Error:
     error_traceback: Mapped[str | None]
 
 
+class Gaps:
+    """What the row lacks and why, by column or event; None where nothing is known to be missing."""
+
+    missing: Mapped[dict[str, Any] | None]
+
+
 class View(Base):
     """A row of a view: read-only, and not for ``create_all`` or Alembic."""
 

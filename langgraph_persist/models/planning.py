@@ -14,6 +14,7 @@ from langgraph_persist.models.base import (
     Base,
     BigInt,
     Error,
+    Gaps,
     Json,
     Times,
     belongs_to,
@@ -210,7 +211,7 @@ class ExecutionResult(Times, Base):
     plan: Mapped[Plan] = linked("results")
 
 
-class ToolExecution(Times, Error, Base):
+class ToolExecution(Times, Error, Gaps, Base):
     """One call of a tool."""
 
     __tablename__ = "tool_executions"
@@ -250,7 +251,7 @@ class ToolExecution(Times, Error, Base):
     node: Mapped[Node | None] = linked("tool_executions", primaryjoin=of_node("ToolExecution"))
 
 
-class HitlEvent(Times, Base):
+class HitlEvent(Times, Gaps, Base):
     """A moment where a human was asked, or stepped in."""
 
     __tablename__ = "hitl_events"

@@ -14,6 +14,7 @@ from langgraph_persist.models.base import (
     Base,
     BigInt,
     Error,
+    Gaps,
     Json,
     Times,
     belongs_to,
@@ -58,7 +59,7 @@ def of_node(other: str) -> str:
     )
 
 
-class Workflow(Times, Error, Base):
+class Workflow(Times, Error, Gaps, Base):
     """One request of a user, from its input to its result: a turn of the session."""
 
     __tablename__ = "workflows"
@@ -140,7 +141,7 @@ class Workflow(Times, Error, Base):
     )
 
 
-class WorkflowRun(Times, Error, Base):
+class WorkflowRun(Times, Error, Gaps, Base):
     """One invocation of the graph: a workflow's start, or its resumption after an interrupt."""
 
     __tablename__ = "workflow_runs"
@@ -184,7 +185,7 @@ class WorkflowRun(Times, Error, Base):
     )
 
 
-class Node(Times, Error, Base):
+class Node(Times, Error, Gaps, Base):
     """One execution of a node, task or subgraph.
 
     ``state`` refers to what is stored once; ``state_data`` is the whole state after the node.
@@ -271,7 +272,7 @@ class Node(Times, Error, Base):
     )
 
 
-class Generation(Times, Error, Base):
+class Generation(Times, Error, Gaps, Base):
     """One call of a model.
 
     ``prompt`` refers to what is stored once; ``prompt_messages`` is the whole prompt, loaded when
@@ -339,7 +340,7 @@ class Generation(Times, Error, Base):
     node: Mapped[Node | None] = linked("generations", primaryjoin=of_node("Generation"))
 
 
-class Retrieval(Times, Error, Base):
+class Retrieval(Times, Error, Gaps, Base):
     """One search of a retriever."""
 
     __tablename__ = "retrievals"

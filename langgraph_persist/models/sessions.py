@@ -11,6 +11,7 @@ from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from langgraph_persist.models.base import (
     Base,
+    Gaps,
     Json,
     Times,
     linked,
@@ -31,7 +32,7 @@ SessionStatus: TypeAlias = Literal["active", "completed", "expired", "error"]
 StateValueKind: TypeAlias = Literal["value", "messages", "list"]
 
 
-class Session(Times, Base):
+class Session(Times, Gaps, Base):
     """A conversation: what LangGraph calls a thread."""
 
     __tablename__ = "sessions"

@@ -227,11 +227,8 @@ class PersistSaver(PostgresSaver):
         return self.journal.commit(unit)
 
     async def _asubmit(self, config: RunnableConfig, unit: Unit) -> None:
-        if self.journal.full:
-            future = await self._in_executor(self._submit, config, unit)
-        else:
-            future = self._submit(config, unit)
-        if future is not None:
+        await self.journal.has_room()
+        if (future := self._submit(config, unit)) is not None:
             await asyncio.wrap_future(future)
 
     def _checkpoint_unit(

@@ -30,7 +30,8 @@ WITH incoming AS (
         thread_id, id, turn, user_id, organization_id, name, status, user_input, input_type,
         input, settings, result, metadata, tags, error_type, error_message, error_traceback,
         started_at, completed_at, duration_ms, active_ms, node_count, generation_count,
-        prompt_tokens, completion_tokens, total_tokens, cost_usd, replay_of
+        prompt_tokens, completion_tokens, total_tokens, cost_usd, replay_of,
+        missing
     )
     SELECT
         i.thread_id, i.id, p.turn, u.id, coalesce(o.id, u.organization_id), i.name, i.status,
@@ -39,7 +40,7 @@ WITH incoming AS (
         i.duration_ms, i.active_ms,
         coalesce(i.node_count, 0), coalesce(i.generation_count, 0),
         coalesce(i.prompt_tokens, 0), coalesce(i.completion_tokens, 0),
-        coalesce(i.total_tokens, 0), i.cost_usd, i.replay_of
+        coalesce(i.total_tokens, 0), i.cost_usd, i.replay_of, i.missing
     FROM incoming AS i
     JOIN placed AS p USING (thread_id, id)
     LEFT JOIN {{schema}}.users AS u ON u.username = i.username
@@ -63,6 +64,7 @@ WITH incoming AS (
         completion_tokens = greatest(excluded.completion_tokens, t.completion_tokens),
         total_tokens = greatest(excluded.total_tokens, t.total_tokens),
         cost_usd = coalesce(excluded.cost_usd, t.cost_usd),
+        missing = coalesce(t.missing || excluded.missing, excluded.missing, t.missing),
         updated_at = excluded.updated_at
     RETURNING thread_id, turn
 )
@@ -75,12 +77,12 @@ WHERE s.thread_id = ANY(%(threads)s) AND s.thread_id = w.thread_id AND s.turns <
 INSERT INTO {{schema}}.workflow_runs AS t (
     thread_id, id, workflow_id, kind, status, started_at, completed_at, duration_ms,
     instance_id, heartbeat_at, checkpoint_id, error_type, error_message, error_traceback,
-    user_id, attempt
+    user_id, missing, attempt
 )
 SELECT
     r.thread_id, r.id, r.workflow_id, r.kind, r.status, r.started_at, r.completed_at,
     r.duration_ms, r.instance_id, now(), r.checkpoint_id, r.error_type,
-    r.error_message, r.error_traceback, u.id, coalesce(earlier.attempts, 0) + 1
+    r.error_message, r.error_traceback, u.id, r.missing, coalesce(earlier.attempts, 0) + 1
 FROM jsonb_array_elements(%(rows)s) AS e (fields)
 CROSS JOIN LATERAL jsonb_populate_record(NULL::{{schema}}.workflow_runs, e.fields) AS r
 LEFT JOIN {{schema}}.users AS u ON u.username = e.fields ->> 'user'
@@ -104,6 +106,7 @@ ON CONFLICT (thread_id, id) DO UPDATE SET
     error_type = excluded.error_type,
     error_message = excluded.error_message,
     error_traceback = excluded.error_traceback,
+    missing = coalesce(t.missing || excluded.missing, excluded.missing, t.missing),
     updated_at = excluded.updated_at
 
 -- messages --

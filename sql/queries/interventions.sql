@@ -57,11 +57,11 @@ WHERE t.thread_id = e.thread_id AND t.workflow_id = e.workflow_id
 -- Requests to humans, for the plan and todo that wait; one raised again unanswered is asked once.
 INSERT INTO {{schema}}.hitl_events AS t (
     thread_id, id, workflow_id, run_id, plan_id, todo_id, node_id, event_type, event_data,
-    response_schema, requested_at, timeout_at, interrupt_id
+    response_schema, requested_at, timeout_at, interrupt_id, missing
 )
 SELECT DISTINCT ON (r.thread_id, r.id)
     r.thread_id, r.id, r.workflow_id, r.run_id, plan.id, todo.id, r.node_id, r.event_type,
-    r.event_data, r.response_schema, r.requested_at, r.timeout_at, r.interrupt_id
+    r.event_data, r.response_schema, r.requested_at, r.timeout_at, r.interrupt_id, r.missing
 FROM jsonb_populate_recordset(NULL::{{schema}}.hitl_events, %(rows)s) AS r
 LEFT JOIN (
     SELECT p.thread_id, p.workflow_id, p.interrupt_id FROM {{schema}}.hitl_events AS p

@@ -34,14 +34,15 @@ WHERE coalesce(excluded.description, t.description) IS DISTINCT FROM t.descripti
 -- sessions --
 -- Opens a session, again if it had ended; locked, so turns are counted one run at a time.
 INSERT INTO {{schema}}.sessions AS t (
-    thread_id, user_id, organization_id, status, language, initial_input, metadata, expires_at
+    thread_id, user_id, organization_id, status, language, initial_input, metadata, expires_at,
+    missing
 )
 SELECT
     e.thread_id, u.id, coalesce(o.id, u.organization_id), 'active', e.language, e.initial_input,
-    e.metadata, now() + make_interval(secs => e.seconds_to_live)
+    e.metadata, now() + make_interval(secs => e.seconds_to_live), e.missing
 FROM jsonb_to_recordset(%(rows)s) AS e (
     thread_id text, "user" text, organization text, language text, initial_input text,
-    metadata jsonb, seconds_to_live double precision
+    metadata jsonb, seconds_to_live double precision, missing jsonb
 )
 LEFT JOIN {{schema}}.users AS u ON u.username = e."user"
 LEFT JOIN {{schema}}.organizations AS o ON o.slug = e.organization
@@ -54,6 +55,7 @@ ON CONFLICT (thread_id) DO UPDATE SET
     expires_at = coalesce(excluded.expires_at, t.expires_at),
     status = excluded.status,
     ended_at = NULL,
+    missing = coalesce(t.missing || excluded.missing, excluded.missing, t.missing),
     updated_at = excluded.updated_at
 
 -- session_updates --
@@ -90,7 +92,8 @@ WITH incoming AS (
         thread_id, id, turn, user_id, organization_id, name, status, user_input, input_type,
         input, settings, result, metadata, tags, error_type, error_message, error_traceback,
         started_at, completed_at, duration_ms, active_ms, node_count, generation_count,
-        prompt_tokens, completion_tokens, total_tokens, cost_usd, replay_of
+        prompt_tokens, completion_tokens, total_tokens, cost_usd, replay_of,
+        missing
     )
     SELECT
         i.thread_id, i.id, p.turn, u.id, coalesce(o.id, u.organization_id), i.name, i.status,
@@ -99,7 +102,7 @@ WITH incoming AS (
         i.duration_ms, i.active_ms,
         coalesce(i.node_count, 0), coalesce(i.generation_count, 0),
         coalesce(i.prompt_tokens, 0), coalesce(i.completion_tokens, 0),
-        coalesce(i.total_tokens, 0), i.cost_usd, i.replay_of
+        coalesce(i.total_tokens, 0), i.cost_usd, i.replay_of, i.missing
     FROM incoming AS i
     JOIN placed AS p USING (thread_id, id)
     LEFT JOIN {{schema}}.users AS u ON u.username = i.username
@@ -123,6 +126,7 @@ WITH incoming AS (
         completion_tokens = greatest(excluded.completion_tokens, t.completion_tokens),
         total_tokens = greatest(excluded.total_tokens, t.total_tokens),
         cost_usd = coalesce(excluded.cost_usd, t.cost_usd),
+        missing = coalesce(t.missing || excluded.missing, excluded.missing, t.missing),
         updated_at = excluded.updated_at
     RETURNING thread_id, turn
 )
@@ -147,12 +151,12 @@ WHERE t.thread_id = e.thread_id AND t.id = e.id
 INSERT INTO {{schema}}.workflow_runs AS t (
     thread_id, id, workflow_id, kind, status, started_at, completed_at, duration_ms,
     instance_id, heartbeat_at, checkpoint_id, error_type, error_message, error_traceback,
-    user_id, attempt
+    user_id, missing, attempt
 )
 SELECT
     r.thread_id, r.id, r.workflow_id, r.kind, r.status, r.started_at, r.completed_at,
     r.duration_ms, r.instance_id, now(), r.checkpoint_id, r.error_type,
-    r.error_message, r.error_traceback, u.id,
+    r.error_message, r.error_traceback, u.id, r.missing,
     (
         SELECT count(*) + 1 FROM {{schema}}.workflow_runs AS earlier
         WHERE earlier.thread_id = r.thread_id AND earlier.workflow_id = r.workflow_id
@@ -172,6 +176,7 @@ ON CONFLICT (thread_id, id) DO UPDATE SET
     error_type = excluded.error_type,
     error_message = excluded.error_message,
     error_traceback = excluded.error_traceback,
+    missing = coalesce(t.missing || excluded.missing, excluded.missing, t.missing),
     updated_at = excluded.updated_at
 
 -- nodes --
@@ -180,14 +185,16 @@ INSERT INTO {{schema}}.nodes AS t (
     thread_id, id, workflow_id, run_id, parent_node_id, node_name, node_type, execution_order,
     step, attempt, task_id, checkpoint_ns, triggers, status, cached, input_checkpoint_id,
     checkpoint_id, checkpoint_thread_id, input_data, output_data, state, started_at,
-    completed_at, duration_ms, error_type, error_message, error_traceback, metadata
+    completed_at, duration_ms, error_type, error_message, error_traceback, metadata,
+    missing
 )
 SELECT
     r.thread_id, r.id, r.workflow_id, r.run_id, r.parent_node_id, r.node_name, r.node_type,
     r.execution_order, r.step, coalesce(r.attempt, 1), r.task_id, r.checkpoint_ns, r.triggers,
     r.status, coalesce(r.cached, false), r.input_checkpoint_id, r.checkpoint_id,
     r.checkpoint_thread_id, r.input_data, r.output_data, r.state, r.started_at, r.completed_at,
-    r.duration_ms, r.error_type, r.error_message, r.error_traceback, r.metadata
+    r.duration_ms, r.error_type, r.error_message, r.error_traceback, r.metadata,
+    r.missing
 FROM jsonb_populate_recordset(NULL::{{schema}}.nodes, %(rows)s) AS r
 ORDER BY r.thread_id, r.id
 ON CONFLICT (thread_id, id) DO UPDATE SET
@@ -211,6 +218,7 @@ ON CONFLICT (thread_id, id) DO UPDATE SET
     error_message = excluded.error_message,
     error_traceback = excluded.error_traceback,
     metadata = coalesce(excluded.metadata, t.metadata),
+    missing = coalesce(t.missing || excluded.missing, excluded.missing, t.missing),
     updated_at = excluded.updated_at
 
 -- generations --
@@ -222,7 +230,7 @@ INSERT INTO {{schema}}.generations AS t (
     cache_read_tokens, cache_creation_tokens, reasoning_tokens, cost_usd, price_source,
     latency_ms, time_to_first_token_ms, streamed, finish_reason, cache_hit, attempt, status,
     error_type, error_message, error_traceback, prompt_name, prompt_version, started_at,
-    completed_at, requested_model, retry_of
+    completed_at, requested_model, retry_of, missing
 )
 SELECT
     r.thread_id, r.id, r.workflow_id, r.run_id, r.node_id, r.model_name, r.model_provider,
@@ -232,7 +240,8 @@ SELECT
     r.reasoning_tokens, r.cost_usd, r.price_source, r.latency_ms, r.time_to_first_token_ms,
     coalesce(r.streamed, false), r.finish_reason, coalesce(r.cache_hit, false),
     coalesce(r.attempt, 1), r.status, r.error_type, r.error_message, r.error_traceback,
-    r.prompt_name, r.prompt_version, r.started_at, r.completed_at, r.requested_model, r.retry_of
+    r.prompt_name, r.prompt_version, r.started_at, r.completed_at, r.requested_model, r.retry_of,
+    r.missing
 FROM jsonb_populate_recordset(NULL::{{schema}}.generations, %(rows)s) AS r
 ORDER BY r.thread_id, r.id
 ON CONFLICT (thread_id, id) DO UPDATE SET
@@ -271,6 +280,7 @@ ON CONFLICT (thread_id, id) DO UPDATE SET
     requested_model = coalesce(excluded.requested_model, t.requested_model),
     retry_of = coalesce(excluded.retry_of, t.retry_of),
     completed_at = coalesce(excluded.completed_at, t.completed_at),
+    missing = coalesce(t.missing || excluded.missing, excluded.missing, t.missing),
     updated_at = excluded.updated_at
 
 -- tool_executions --
@@ -278,13 +288,14 @@ ON CONFLICT (thread_id, id) DO UPDATE SET
 INSERT INTO {{schema}}.tool_executions AS t (
     thread_id, id, workflow_id, run_id, node_id, tool_id, tool_name, tool_call_id, input_params,
     output_data, success, status, error_type, error_message, error_traceback,
-    execution_time_ms, tokens_used, cost_usd, started_at, completed_at
+    execution_time_ms, tokens_used, cost_usd, started_at, completed_at,
+    missing
 )
 SELECT
     r.thread_id, r.id, r.workflow_id, r.run_id, r.node_id, k.id, r.tool_name, r.tool_call_id,
     r.input_params, r.output_data, r.success, r.status, r.error_type, r.error_message,
     r.error_traceback, r.execution_time_ms, r.tokens_used, r.cost_usd, r.started_at,
-    r.completed_at
+    r.completed_at, r.missing
 FROM jsonb_populate_recordset(NULL::{{schema}}.tool_executions, %(rows)s) AS r
 LEFT JOIN {{schema}}.tools AS k ON k.name = r.tool_name
 ORDER BY r.thread_id, r.id
@@ -304,18 +315,19 @@ ON CONFLICT (thread_id, id) DO UPDATE SET
     tokens_used = coalesce(excluded.tokens_used, t.tokens_used),
     cost_usd = coalesce(excluded.cost_usd, t.cost_usd),
     completed_at = coalesce(excluded.completed_at, t.completed_at),
+    missing = coalesce(t.missing || excluded.missing, excluded.missing, t.missing),
     updated_at = excluded.updated_at
 
 -- retrievals --
 -- Queries of retrievers.
 INSERT INTO {{schema}}.retrievals AS t (
     thread_id, id, workflow_id, run_id, node_id, query, documents, document_count, latency_ms,
-    error_type, error_message, error_traceback, started_at
+    error_type, error_message, error_traceback, started_at, missing
 )
 SELECT
     r.thread_id, r.id, r.workflow_id, r.run_id, r.node_id, r.query, r.documents,
     coalesce(r.document_count, 0), r.latency_ms, r.error_type, r.error_message,
-    r.error_traceback, r.started_at
+    r.error_traceback, r.started_at, r.missing
 FROM jsonb_populate_recordset(NULL::{{schema}}.retrievals, %(rows)s) AS r
 ORDER BY r.thread_id, r.id
 ON CONFLICT (thread_id, id) DO UPDATE SET
@@ -327,6 +339,7 @@ ON CONFLICT (thread_id, id) DO UPDATE SET
     error_type = coalesce(excluded.error_type, t.error_type),
     error_message = coalesce(excluded.error_message, t.error_message),
     error_traceback = coalesce(excluded.error_traceback, t.error_traceback),
+    missing = coalesce(t.missing || excluded.missing, excluded.missing, t.missing),
     updated_at = excluded.updated_at
 
 -- state_values --
