@@ -14,11 +14,12 @@ import pytest
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
 
-def run(example: str, url: str, cwd: Path) -> str:
+def run(example: str, url: str | None, cwd: Path) -> str:
+    """Its output, in a folder that is not this project's; without a URL on a server of its own."""
     done = subprocess.run(
         [sys.executable, "-W", "error", EXAMPLES / example],
         cwd=cwd,
-        env=os.environ | {"LANGGRAPH_PERSIST_URL": url},
+        env=os.environ | {"LANGGRAPH_PERSIST_URL": url or ""},
         capture_output=True,
         text=True,
         check=False,
@@ -102,3 +103,101 @@ def test_date_planner_records_a_failure_and_a_skipped_node(database: str, projec
     assert "The same in SQL" in shown
     assert shown.count("Never executed: find_cafes\n") == 1
     assert shown.count("State after") == 3
+
+
+def test_two_services_share_sessions_and_limits(database: str, project: Path) -> None:
+    shown = run("two_services.py", database, project)
+
+    assert shown.splitlines()[1] == "Booked. A day in Lisbon: museum at 10, lunch at 13"
+    assert "may have 6 daily requests" in shown
+    ended = rows(
+        database,
+        "SELECT status, count(*) FROM langgraph_persist.workflows GROUP BY 1 ORDER BY 1",
+    )
+    assert ended == [("completed", 6), ("refused", 6)]
+    processes = rows(
+        database,
+        "SELECT DISTINCT w.name, r.instance_id FROM langgraph_persist.workflows w"
+        " JOIN langgraph_persist.workflow_runs r ON r.workflow_id = w.id ORDER BY 1",
+    )
+    assert [name for name, _ in processes] == ["booking", "planner"]
+    assert len({instance for _, instance in processes}) == 2
+    sessions = rows(
+        database,
+        "SELECT u.username, array_agg(w.name::text ORDER BY w.turn) FILTER (WHERE w.turn <= 2)"
+        " FROM langgraph_persist.workflows w JOIN langgraph_persist.users u ON u.id = w.user_id"
+        " JOIN langgraph_persist.sessions s"
+        " ON s.thread_id = w.thread_id AND s.user_id = w.user_id GROUP BY 1 ORDER BY 1",
+    )
+    assert sessions == [("ann", ["planner", "booking"]), ("bob", ["planner", "booking"])]
+    read_by_the_other = rows(
+        database,
+        "SELECT DISTINCT left(b.thread_id, 4), p.name,"
+        " b.result ->> 'confirmation' = 'Booked. ' || (p.result ->> 'itinerary')"
+        " FROM langgraph_persist.workflows b"
+        " JOIN langgraph_persist.workflows p ON p.id::text = b.metadata ->> 'plan'"
+        " WHERE b.name = 'booking' AND b.status = 'completed' ORDER BY 1",
+    )
+    assert read_by_the_other == [("Lisb", "planner", True), ("Rome", "planner", True)]
+    counted = rows(
+        database,
+        "SELECT metric_value FROM langgraph_persist.usage_metrics"
+        " WHERE metric_type = 'daily_requests'",
+    )
+    assert counted == [(6,)]
+
+
+def test_two_services_share_the_embedded_server(project: Path) -> None:
+    shown = run("two_services.py", None, project)
+    assert shown.count("completed  6") == shown.count("refused    6") == 1
+
+
+def test_planning_agent_records_plans_approvals_and_a_refusal(database: str, project: Path) -> None:
+    shown = run("planning_agent.py", database, project)
+
+    assert "Refused: organization 'acme-" in shown
+    plans = rows(
+        database,
+        "SELECT p.status, p.total_todos, p.completed_todos, p.actual_cost > 0,"
+        " array_agg(v.change_type ORDER BY v.version)"
+        " FROM langgraph_persist.plans p JOIN langgraph_persist.plan_versions v"
+        " ON v.thread_id = p.thread_id AND v.plan_id = p.id GROUP BY p.thread_id, p.id"
+        " ORDER BY p.created_at",
+    )
+    assert plans[0] == ("completed", 3, 3, True, ["create", "auto_adjust"])
+    assert plans[1][0] == "cancelled"
+    assert plans[1][4] == ["create", "replan", "auto_adjust"]
+    results = rows(
+        database,
+        "SELECT t.title, r.success, r.tool_name, r.api_calls_count, r.tokens_used > 0, u.username"
+        " FROM langgraph_persist.execution_results r"
+        " JOIN langgraph_persist.todos t ON t.thread_id = r.thread_id AND t.id = r.todo_id"
+        " LEFT JOIN langgraph_persist.users u ON u.id = t.approved_by ORDER BY r.started_at",
+    )
+    assert results == [
+        ("Look up the sales", True, "find_sales", 1, True, None),
+        ("Compare them with June", True, "find_sales", 1, True, None),
+        ("Send the report", True, "send_report", 1, True, "max"),
+    ]
+    approvals = rows(
+        database,
+        "SELECT h.event_type, h.status, h.user_decision, t.title, u.username"
+        " FROM langgraph_persist.hitl_events h"
+        " JOIN langgraph_persist.todos t ON t.thread_id = h.thread_id AND t.id = h.todo_id"
+        " JOIN langgraph_persist.users u ON u.id = h.user_id ORDER BY h.requested_at",
+    )
+    assert approvals == [
+        ("approval_request", "completed", "approve", "Send the report", "max"),
+        ("approval_request", "completed", "reject", "Ask the stores for their numbers", "max"),
+    ]
+    sent = "SELECT count(*) FROM langgraph_persist.tool_executions WHERE tool_name = 'send_report'"
+    assert rows(database, sent) == [(1,)]
+    requests = rows(
+        database,
+        "SELECT turn, status, user_input, cost_usd > 0 FROM langgraph_persist.workflows ORDER BY 1",
+    )
+    assert requests == [
+        (1, "completed", "Tell the board how July went", True),
+        (2, "completed", "And now August", True),
+        (3, "refused", "And September", None),
+    ]

@@ -10,7 +10,11 @@ from typing import Any, TypedDict
 import psycopg
 import pytest
 from langchain.agents import create_agent
-from langchain.agents.middleware import TodoListMiddleware
+from langchain.agents.middleware import (
+    AgentMiddleware,
+    HumanInTheLoopMiddleware,
+    TodoListMiddleware,
+)
 from langchain_core.language_models.fake_chat_models import GenericFakeChatModel
 from langchain_core.messages import AIMessage
 from langgraph.checkpoint.serde.encrypted import EncryptedSerializer
@@ -245,6 +249,16 @@ def test_another_turn_makes_another_plan_unless_it_goes_on(persist: Persist, row
     assert values(turns) == [(1,), (3,), (4,)]
 
 
+def test_a_plan_that_was_done_is_done_anew_by_another_turn(persist: Persist, rows: Rows) -> None:
+    work(persist, [todo("a", "in_progress"), todo("b")], [todo(n, "completed") for n in "ab"])
+    work(persist, [todo("a", "in_progress"), todo("c")])
+    assert values(rows(PLANS)) == [("completed", 1, 2, 2, 0), ("executing", 1, 2, 0, 0)]
+    assert values(rows(TODOS))[:2] == [("a", "completed", 1), ("b", "completed", 2)]
+    work(persist, [todo("a", "completed"), todo("c", "completed")])
+    work(persist, [todo("a", "completed"), todo("c", "completed"), todo("d")])
+    assert values(rows(PLANS))[1:] == [("executing", 2, 3, 2, 0)]
+
+
 def test_a_fork_has_a_plan_of_its_own(persist: Persist, rows: Rows) -> None:
     lists = [[todo("a")], [todo("a", "in_progress")], [todo("a", "completed")]]
     work(persist, *lists)
@@ -457,3 +471,63 @@ def test_an_approval_is_that_of_the_todo_which_waits(persist: Persist, rows: Row
         " JOIN users u ON u.id = t.approved_by"
     )
     assert values([deploy]) == [(True, True, "bob")]
+
+
+def test_who_approves_a_call_approves_the_todo_in_progress(persist: Persist, rows: Rows) -> None:
+    script = [
+        call("write_todos", 1, todos=[todo("look", "in_progress"), todo("tell")]),
+        call("weather", 2, city="Oslo"),
+        call("write_todos", 3, todos=[todo("look", "completed"), todo("tell", "in_progress")]),
+        answer("It is sunny."),
+    ]
+    middleware: list[AgentMiddleware[Any, Any, Any]] = [
+        TodoListMiddleware(),
+        HumanInTheLoopMiddleware({"weather": True}),
+    ]
+    agent = persist.attach(
+        create_agent(
+            Scripted(messages=iter(script)),
+            tools=[weather],
+            middleware=middleware,
+            checkpointer=persist.checkpointer,
+        )
+    )
+    question: Any = {"messages": "Weather?"}
+    agent.invoke(question, persist.config("t", user="alice"))
+    approval: Command[Any] = Command(resume={"decisions": [{"type": "approve"}]})
+    agent.invoke(approval, persist.config("t", user="bob"))
+
+    joined = rows(
+        "SELECT h.event_type, h.user_decision, t.title, a.username FROM hitl_events h"
+        " JOIN todos t ON t.thread_id = h.thread_id AND t.id = h.todo_id"
+        " JOIN users a ON a.id = t.approved_by AND a.id = h.user_id"
+    )
+    assert values(joined) == [("approval_request", "approve", "look", "bob")]
+    approved = "SELECT requires_approval, approved_at IS NOT NULL FROM todos ORDER BY title"
+    assert values(rows(approved)) == [(True, True), (False, False)]
+
+
+@pytest.mark.parametrize(
+    ("statuses", "asked_for", "joined"),
+    [
+        (["in_progress", "in_progress"], None, None),
+        (["in_progress", "needs_approval"], None, "1"),
+        (["in_progress", "needs_approval"], "0", "0"),
+        (["in_progress", "needs_approval", "needs_approval"], None, None),
+        (["in_progress", "needs_approval", "needs_approval"], "2", "2"),
+        (["pending", "completed"], None, None),
+    ],
+)
+def test_a_request_is_for_the_todo_it_names_or_the_only_one(
+    persist: Persist, rows: Rows, statuses: list[str], asked_for: str | None, joined: str | None
+) -> None:
+    def ask(state: Working) -> Working:
+        interrupt({"question": "May I?", "todo_id": asked_for})
+        return {}
+
+    work(persist, [todo(str(number), status) for number, status in enumerate(statuses)], ask)
+    found = rows(
+        "SELECT t.title FROM hitl_events h"
+        " LEFT JOIN todos t ON t.thread_id = h.thread_id AND t.id = h.todo_id"
+    )
+    assert values(found) == [(joined,)]

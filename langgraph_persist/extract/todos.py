@@ -85,7 +85,7 @@ def compare_todos(old: Sequence[Todo], new: Sequence[Todo], *, by_user: bool) ->
     """Which todos of the new list are in the old one, and what kind of change it is.
 
     Todos are the same by id, else by text, else if they are reworded. Replaced is a plan of which
-    no open todo is kept; adjusted one that keeps some.
+    no open todo is kept, or which was done and is to be done anew; adjusted one that keeps some.
     """
     previous = _pair(old, new)
     kept = {index for index in previous if index is not None}
@@ -97,8 +97,8 @@ def compare_todos(old: Sequence[Todo], new: Sequence[Todo], *, by_user: bool) ->
         return Comparison(previous, None, False)
     if by_user:
         return Comparison(previous, "user_edit", False)
-    replaced = still_open and new and kept.isdisjoint(still_open)
-    return Comparison(previous, "replan" if replaced else "auto_adjust", False)
+    replaced = kept.isdisjoint(still_open) if still_open else _begins_anew(old, new, previous)
+    return Comparison(previous, "replan" if new and replaced else "auto_adjust", False)
 
 
 def todo_list(
@@ -260,6 +260,14 @@ def _pair_reworded(free: dict[int, Todo], new: Sequence[Todo], previous: list[in
         if best is not None and alike[best] >= SIMILAR:
             previous[place] = best
             del free[best]
+
+
+def _begins_anew(old: Sequence[Todo], new: Sequence[Todo], previous: Sequence[int | None]) -> bool:
+    """Whether all that is kept of a finished list was done, and is open again."""
+    kept = [
+        (old[index], todo) for index, todo in zip(previous, new, strict=True) if index is not None
+    ]
+    return all(was["status"] == "completed" and now["status"] not in _CLOSED for was, now in kept)
 
 
 def _is_settled(todo: Todo) -> bool:

@@ -54,7 +54,7 @@ WHERE t.thread_id = e.thread_id AND t.workflow_id = e.workflow_id
     AND t.thread_id = ANY(%(threads)s) AND n.thread_id = ANY(%(threads)s)
 
 -- hitl_events --
--- Requests to humans, for the plan and todo that wait; one raised again unanswered is asked once.
+-- Requests to humans, for the todo that waits or is in progress; one raised again is asked once.
 INSERT INTO {{schema}}.hitl_events AS t (
     thread_id, id, workflow_id, run_id, plan_id, todo_id, node_id, event_type, event_data,
     response_schema, requested_at, timeout_at, interrupt_id, missing
@@ -75,13 +75,15 @@ LEFT JOIN (
 LEFT JOIN (
     SELECT
         o.thread_id, o.plan_id, o.id, ARRAY[o.key, o.id::text, o.title] AS names,
-        count(*) OVER (PARTITION BY o.thread_id, o.plan_id) AS count
+        o.status = max(o.status) OVER (PARTITION BY o.thread_id, o.plan_id)
+            AND count(*) OVER (PARTITION BY o.thread_id, o.plan_id, o.status) = 1 AS is_the_one
     FROM {{schema}}.todos AS o
-    WHERE o.thread_id = ANY(%(threads)s) AND o.status = 'needs_approval'
+    WHERE o.thread_id = ANY(%(threads)s) AND o.status IN ('in_progress', 'needs_approval')
 ) AS todo ON todo.thread_id = r.thread_id AND todo.plan_id = plan.id
-    AND (r.event_data ->> 'todo_id' = ANY(todo.names) OR todo.count = 1)
+    AND (r.event_data ->> 'todo_id' = ANY(todo.names) OR todo.is_the_one)
 WHERE asked.thread_id IS NULL
-ORDER BY r.thread_id, r.id, todo.id
+ORDER BY
+    r.thread_id, r.id, r.event_data ->> 'todo_id' = ANY(todo.names) DESC NULLS LAST, todo.id
 ON CONFLICT (thread_id, id) DO NOTHING
 
 -- progress --

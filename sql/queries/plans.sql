@@ -121,7 +121,11 @@ SELECT
         WHEN e.status = 'completed' THEN 100
         ELSE coalesce(e.progress_percentage, was.progress_percentage, 0)
     END,
-    coalesce(e.requires_approval OR e.status = 'needs_approval' OR was.requires_approval, false),
+    coalesce(
+        e.requires_approval OR e.status = 'needs_approval' OR was.requires_approval
+            OR answer.is_consent,
+        false
+    ),
     coalesce(named.id, was.approved_by, CASE WHEN is_approved THEN answer.user_id END),
     coalesce(was.approved_at, CASE
         WHEN is_approved OR named.id IS NOT NULL THEN coalesce(answer.responded_at, r.written_at)
@@ -154,12 +158,14 @@ LEFT JOIN {{schema}}.todos AS was ON was.thread_id = %(thread_id)s AND was.plan_
     AND was.execution_order = e.previous
 LEFT JOIN {{schema}}.users AS named ON named.username = e.approved_by
 LEFT JOIN LATERAL (
-    SELECT h.user_id, h.responded_at FROM {{schema}}.hitl_events AS h
+    SELECT h.user_id, h.responded_at, h.user_decision IN ('approve', 'edit') AS is_consent
+    FROM {{schema}}.hitl_events AS h
     WHERE h.thread_id = %(thread_id)s AND h.todo_id = was.id AND h.status = 'completed'
     ORDER BY h.responded_at DESC LIMIT 1
 ) AS answer ON true
 CROSS JOIN LATERAL (
-    SELECT was.status = 'needs_approval' AND e.status IN ('pending', 'in_progress', 'completed')
+    SELECT e.status IN ('pending', 'in_progress', 'completed')
+        AND (was.status = 'needs_approval' OR answer.is_consent)
 ) AS changed (is_approved)
 ON CONFLICT (thread_id, id) DO UPDATE SET
     title = excluded.title,
