@@ -55,8 +55,10 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine, Table
 
     from langgraph_persist.database.embedded import EmbeddedServer
+    from langgraph_persist.evaluations import Evaluations, Feedback
     from langgraph_persist.history import History, Thread
     from langgraph_persist.projections.tables import Target as ProjectionTarget
+    from langgraph_persist.prompts import Prompts
 
 logger = logging.getLogger(__name__)
 
@@ -324,6 +326,29 @@ class Persist:
     def usage(self) -> Usage:
         """What users and organizations used, day by day."""
         return Usage(self._statements("usage"))
+
+    @cached_property
+    def evaluations(self) -> Evaluations:
+        """What turns and sessions are worth, by evaluators."""
+        from langgraph_persist.evaluations import Content, Evaluations
+
+        content = Content(self._opened())
+        return Evaluations(self._statements("evaluations"), content, lambda: self.history)
+
+    @cached_property
+    def feedback(self) -> Feedback:
+        """What users thought of turns, plans and sessions."""
+        from langgraph_persist.evaluations import Content, Feedback
+
+        content = Content(self._opened())
+        return Feedback(self._statements("feedback"), content, lambda: self.history)
+
+    @cached_property
+    def prompts(self) -> Prompts:
+        """Versions of a prompt compared."""
+        from langgraph_persist.prompts import Prompts
+
+        return Prompts(self._statements("prompts"))
 
     @property
     def url(self) -> str:

@@ -120,7 +120,7 @@ def test_all_names_what_is_public() -> None:
     assert set(langgraph_persist.__all__) - {"errors", "__version__"} == public
 
 
-@pytest.mark.parametrize("heavy", ["sqlalchemy", "alembic", "typer", "starlette"])
+@pytest.mark.parametrize("heavy", ["sqlalchemy", "alembic", "typer", "starlette", "scipy", "rich"])
 def test_import_leaves_out_what_a_running_graph_does_not_need(heavy: str) -> None:
     code = f"import sys, langgraph_persist; print({heavy!r} in sys.modules)"
     assert run(sys.executable, "-c", code, cwd=ROOT).strip() == "False"

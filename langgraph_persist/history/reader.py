@@ -126,9 +126,10 @@ class History:
         sql = self._statements
         return self._run_once(lambda conn: prepare(conn, sql, path))
 
-    def transcript(self, thread: str) -> list[TranscriptLine]:
-        """What was said in a thread, turn by turn."""
-        return [TranscriptLine(**row) for row in self.rows("transcript", {"thread_id": thread})]
+    def transcript(self, thread: str, turn: int | None = None) -> list[TranscriptLine]:
+        """What was said in a thread, turn by turn, or in one turn of it."""
+        params = {"thread_id": thread, "turn": turn}
+        return [TranscriptLine(**row) for row in self.rows("transcript", params)]
 
     def diff(self, node: Node) -> Diff:
         """What a node changed in the state, along with those of the same step.

@@ -144,6 +144,12 @@ WITH RECURSIVE chain AS (
 )
 SELECT chain.id, chain.kind, chain.value, chain.base_id FROM chain
 
+-- ends_of_lists --
+-- The last parts of stored lists: what was added last.
+SELECT v.id, v.kind, v.value
+FROM {{schema}}.state_values AS v
+WHERE v.thread_id = %(thread_id)s AND v.id = ANY(%(ids)s)
+
 -- said --
 -- Messages by their ids.
 SELECT
@@ -152,10 +158,10 @@ FROM {{schema}}.messages AS m
 WHERE m.thread_id = %(thread_id)s AND m.id = ANY(%(ids)s)
 
 -- transcript --
--- What was said in a session, in its order.
+-- What was said in a session or one turn of it, in its order.
 SELECT t.turn, t.role, t.name, t.text, t.content, t.tool_calls
 FROM {{schema}}.session_transcript AS t
-WHERE t.thread_id = %(thread_id)s
+WHERE t.thread_id = %(thread_id)s AND (%(turn)s::integer IS NULL OR t.turn = %(turn)s)
 ORDER BY t.turn, t.position
 
 -- nodes_before --

@@ -1,0 +1,159 @@
+"""What was said to a workflow and what it answered, as texts.
+
+Of a conversation's result only the end is read: all of it would be read again for each turn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import orjson
+
+from langgraph_persist.extract import content_text, is_excerpt, root_input
+from langgraph_persist.extract.text import excerpt
+from langgraph_persist.history import History
+from langgraph_persist.history.contents import Contents, Row
+
+_ANSWER_KEYS = ("output", "answer", "result", "response", "text")
+_LOOK_BACK = 20
+"""How many of the last messages may be tools' before an answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """What was asked and answered."""
+
+    input: str | None
+    output: str | None
+
+
+def read_exchanges(history: History, thread_id: str, rows: Sequence[Row]) -> list[Exchange]:
+    """The exchanges of a thread's workflows, given ``user_input``, ``input`` and ``result``."""
+    contents = Contents(history, thread_id)
+    asked = [row["input"] if _is_partial(row["user_input"]) else None for row in rows]
+    lists = [_list_of(row["result"]) for row in rows]
+    given = [_end_of(row["result"]) for row in rows]
+    answers = _last_said(history, thread_id, {id for id in lists if id is not None})
+    return [
+        Exchange(
+            _asked(row["user_input"], input),
+            text_of(result) if list_id is None else answers.get(list_id),
+        )
+        for row, input, list_id, result in zip(
+            rows, contents.whole(asked), lists, contents.whole(given), strict=True
+        )
+    ]
+
+
+def _messages_of(result: Any) -> Any:
+    return result.get("messages") if isinstance(result, dict) else None
+
+
+def _list_of(result: Any) -> str | None:
+    """The stored list of messages that a result ends with."""
+    messages = _messages_of(result)
+    if isinstance(messages, list) and messages:
+        return _reference(messages[-1], "$items")
+    return _reference(messages, "$stored")
+
+
+def _end_of(result: Any) -> Any:
+    """A result as far as its text needs it."""
+    if _list_of(result) is not None:
+        return None
+    if isinstance(messages := _messages_of(result), list):
+        last = messages[-_LOOK_BACK:]
+        return {"messages": [m for m in last if _reference(m, "$items") is None]}
+    return result
+
+
+def _last_said(history: History, thread_id: str, lists: set[str]) -> dict[str, str | None]:
+    """The answers at the ends of stored lists."""
+    if not lists:
+        return {}
+    params = {"thread_id": thread_id, "ids": [UUID(id) for id in lists]}
+    ends = {str(row["id"]): row for row in history.rows("ends_of_lists", params)}
+    entries = {id: _entries(row) for id, row in ends.items()}
+    ids = {entry for found in entries.values() for entry in found if isinstance(entry, str)}
+    params = {"thread_id": thread_id, "ids": [UUID(id) for id in ids]}
+    said = {str(row["id"]): _of_row(row) for row in history.rows("said", params)}
+    return {
+        id: _answer(said.get(entry) if isinstance(entry, str) else entry for entry in found)
+        for id, found in entries.items()
+    }
+
+
+def _entries(row: Row) -> list[Any]:
+    """The last messages of a list: their ids, or themselves."""
+    last = row["value"][-_LOOK_BACK:] if isinstance(row["value"], list) else []
+    if row["kind"] != "messages":
+        return [entry for entry in last if isinstance(entry, dict)]
+    return [entry if isinstance(entry, str) else entry[0] for entry in last]
+
+
+def text_of(value: Any) -> str | None:
+    """What a result says, or all of it as JSON."""
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(messages := _messages_of(value), list):
+        return _answer(messages)
+    text = _answer(value) if isinstance(value, list) else None
+    if isinstance(value, dict):
+        text = _said_in(value)
+    return orjson.dumps(value).decode() if text is None else text
+
+
+def _said_in(value: Mapping[str, Any]) -> str | None:
+    if _is_message(value):
+        return content_text(value["content"])
+    if value.get("type") == "LLMResult":
+        return _generated(value.get("generations"))
+    texts = (value.get(key) for key in _ANSWER_KEYS)
+    return next((text for text in texts if isinstance(text, str)), None)
+
+
+def _generated(generations: Any) -> str | None:
+    try:
+        text = generations[0][0]["text"]
+    except (LookupError, TypeError):
+        return None
+    return text if isinstance(text, str) else None
+
+
+def _answer(messages: Iterable[Any]) -> str | None:
+    """What the last message says that is no human's."""
+    said = [m for m in messages if _is_message(m) and m.get("type") not in ("human", "user")]
+    return content_text(said[-1]["content"]) if said else None
+
+
+def _asked(user_input: str | None, given: Any) -> str | None:
+    """What the user said, whole."""
+    if not _is_partial(user_input):
+        return user_input
+    if isinstance(given, list) and given and isinstance(given[0], list):
+        given = given[0]
+    said: str | None = root_input(given)["user_input"]
+    if user_input is None:
+        return said if said is not None else text_of(given)
+    return said if excerpt(said) == user_input else user_input
+
+
+def _is_partial(user_input: str | None) -> bool:
+    return user_input is None or is_excerpt(user_input)
+
+
+def _is_message(value: Any) -> bool:
+    return isinstance(value, dict) and isinstance(value.get("type"), str) and "content" in value
+
+
+def _of_row(row: Row) -> dict[str, Any]:
+    content = row["text"] if row["content"] is None else row["content"]
+    return {"type": row["role"], "content": content or ""}
+
+
+def _reference(value: Any, kind: str) -> str | None:
+    found = value.get(kind) if isinstance(value, dict) and len(value) == 1 else None
+    return found if isinstance(found, str) else None
