@@ -201,3 +201,32 @@ def test_planning_agent_records_plans_approvals_and_a_refusal(database: str, pro
         (2, "completed", "And now August", True),
         (3, "refused", "And September", None),
     ]
+
+
+def test_chat_evaluation_tells_which_prompt_is_better(database: str, project: Path) -> None:
+    shown = run("chat_evaluation.py", database, project)
+
+    assert "1 failed\n    turn 2: TimeoutError: the judge does not answer" in shown
+    assert "1 turn evaluated by flaky, 80.0 on average; 2 evaluated before" in shown
+    assert "the session is active" in shown
+    evaluated = rows(
+        database,
+        "SELECT evaluation_type::text, evaluator, count(*) FROM langgraph_persist.evaluations"
+        " GROUP BY 1, 2 ORDER BY 1, 2",
+    )
+    assert evaluated == [("HOLISTIC_FLOW", "judge", 12), ("TURN_EVAL", "manners", 36)]
+    statuses = rows(database, "SELECT DISTINCT status FROM langgraph_persist.sessions")
+    assert statuses == [("active",)]
+    assert rows(database, "SELECT count(*), sum(rating) FROM langgraph_persist.feedback") == [
+        (12, 36)
+    ]
+    versions = rows(
+        database,
+        "SELECT prompt_version, calls, round(avg_score), scores, round(avg_rating), ratings"
+        " FROM langgraph_persist.prompt_versions ORDER BY 1",
+    )
+    assert versions == [("1", 18, 52, 18, 2, 6), ("2", 18, 92, 18, 4, 6)]
+    assert re.search(r"score 1 -> 2: \+40\.0, effect \+1\.00, p [\d.]+e-\d+", shown) is not None
+    assert "A dataset of 18 poor answers" in shown
+    assert "1 | 12 | 75.0\n2 | 12 | 71.0\n3 | 12 | 70.0" in shown
+    assert "customer-03 | 3 | kind | I want a refund" in shown
