@@ -103,7 +103,8 @@ class Persist:
         max_payload_bytes: a value that takes more is recorded as its size and beginning; 10 MiB
             by default.
         promote: which state channels fill columns of ``workflows``: ``settings`` (a list of
-            channels), ``result`` (a channel, or a list) and ``user_input`` (a channel).
+            channels), ``result`` (a channel, or a list) and ``user_input`` (a channel); and
+            ``current_context`` of ``sessions`` (a list).
         enforce_quotas: False to only count what organizations use: else a run whose organization
             has reached a limit raises ``QuotaExceeded``.
 

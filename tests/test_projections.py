@@ -167,6 +167,16 @@ def test_promoted_channels_fill_columns_of_the_workflow(shop: str, rows: Rows) -
         }
 
 
+def test_promoted_channels_are_the_context_of_the_session(shop: str, rows: Rows) -> None:
+    with Persist(shop, promote={"current_context": ["wish", "cart"], "result": "cart"}) as persist:
+        buy(persist)
+        assert persist.sessions.get("t").current_context == {"wish": "tea", "cart": ["tea"]}
+        buy(persist, Command(resume="cake"))
+        context = persist.sessions.get("t").current_context
+    assert context == {"wish": "cake", "cart": ["tea"]}
+    assert rows("SELECT result FROM workflows") == [{"result": ["tea"]}]
+
+
 def test_what_is_promoted_outlives_a_run_that_saves_nothing(shop: str, rows: Rows) -> None:
     def ask_twice(state: Buying) -> Buying:
         interrupt("Sure?")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 
 import pytest
 
@@ -121,6 +122,36 @@ def test_a_retry_is_a_session_of_its_own(persist: Persist) -> None:
     assert counts == [{"thread_id": "t", "n": 1}, {"thread_id": "u", "n": 1}]
     assert persist.sessions.get("u").retry_of == "t"
     assert persist.sessions.retry("t").thread_id not in ("t", "u")
+
+
+def test_a_session_expires_when_its_time_is_over(migrated: str) -> None:
+    with Persist(migrated, session_ttl=timedelta(hours=1)) as persist:
+        for thread in ("late", "busy", "done", "early"):
+            run(persist, thread)
+        persist.sessions.complete("done")
+        assert persist.sessions.expire() == []
+        with persist.recorder.start_workflow(thread_id="busy"):
+            persist.flush()
+            query(
+                migrated,
+                "WITH aged AS (UPDATE sessions SET expires_at = now() - interval '1 s'"
+                " WHERE thread_id <> 'early' RETURNING 1) SELECT count(*) FROM aged",
+            )
+            assert persist.sessions.expire() == ["late"]
+        late = persist.sessions.get("late")
+        assert late.status == "expired"
+        assert late.ended_at is not None
+        assert persist.sessions.expire() == []
+        run(persist, "late")
+        again = persist.sessions.get("late")
+        assert (again.status, again.ended_at, again.turns) == ("active", None, 2)
+        statuses = query(migrated, "SELECT thread_id, status FROM sessions ORDER BY 1")
+    assert {row["thread_id"]: row["status"] for row in statuses} == {
+        "busy": "active",
+        "done": "completed",
+        "early": "active",
+        "late": "active",
+    }
 
 
 def test_mistakes_are_told(persist: Persist) -> None:

@@ -14,7 +14,7 @@ from langgraph_persist.errors import ConfigurationError, ProjectionFailed
 from langgraph_persist.extract import error_fields
 from langgraph_persist.journal import Change, Derived, Fields, Graph, Projected, Rows, Run, State
 from langgraph_persist.journal.project import projection_error
-from langgraph_persist.projections.promote import Promotion
+from langgraph_persist.projections.promote import CONTEXT, Promotion
 
 if TYPE_CHECKING:
     from sqlalchemy import Table
@@ -152,9 +152,16 @@ class Projections:
         root = not graph.checkpoint_ns and graph.thread_id == run.thread_id
         if self._promotion is None or not root:
             return []
-        run.promoted = self._promotion(state)
-        key = {"thread_id": run.thread_id, "id": run.workflow_id}
-        return [("workflow_promotions", key | run.promoted)] if run.promoted else []
+        found = self._promotion(state)
+        session = {CONTEXT: found.pop(CONTEXT)} if CONTEXT in found else {}
+        run.promoted = found
+        key = {"thread_id": run.thread_id}
+        rows: Rows = []
+        if session:
+            rows.append(("session_updates", key | session))
+        if found:
+            rows.append(("workflow_promotions", key | {"id": run.workflow_id} | found))
+        return rows
 
 
 def _failure(projection: _Projection, change: Change, error: Exception) -> tuple[str, Fields]:

@@ -1,4 +1,4 @@
-"""Columns of a workflow that are filled from its state."""
+"""Columns of a workflow and of its session that are filled from its state."""
 
 from __future__ import annotations
 
@@ -12,11 +12,14 @@ from langgraph_persist.journal import Fields, State
 Promote: TypeAlias = Mapping[str, str | Sequence[str]]
 """A column's channel, or the channels that make an object of it."""
 
-COLUMNS = ("settings", "result", "user_input")
+CONTEXT = "current_context"
+"""The column that is of the session."""
+
+COLUMNS = ("settings", "result", "user_input", CONTEXT)
 
 
 class Promotion:
-    """Says which channels fill which columns of ``workflows``.
+    """Says which channels fill which columns of ``workflows`` and ``sessions``.
 
     Raises:
         ConfigurationError: there is no such column, or it cannot hold this.
@@ -35,7 +38,7 @@ def _reader(column: str, source: str | Sequence[str]) -> Callable[[State], Any]:
     if column not in COLUMNS:
         raise ConfigurationError(f"promote fills {', '.join(COLUMNS)} from the state, not {column}")
     if isinstance(source, str):
-        if column == "settings":
+        if column in ("settings", CONTEXT):
             return _object([source])
         return _text(source) if column == "user_input" else _value(source)
     if column == "user_input":

@@ -68,6 +68,18 @@ class Sessions:
         """
         return self._end(thread_id, "error")
 
+    def expire(self) -> list[str]:
+        """End what has seen no run for the ``session_ttl`` it was opened with; returns the threads.
+
+        A run on one of them makes it active again, as long as its checkpoints are there.
+        """
+        due = [row["thread_id"] for row in self._statements.rows("due_sessions")]
+        return [
+            thread_id
+            for thread_id in due
+            if self._statements.rows("expire_session", thread_id=thread_id)
+        ]
+
     def retry(self, thread_id: str, *, new_thread_id: str | None = None) -> Session:
         """A new session in place of this one, with nothing of its turns and checkpoints.
 

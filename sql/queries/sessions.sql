@@ -28,3 +28,21 @@ SELECT
 FROM {{schema}}.sessions AS s
 WHERE s.thread_id = %(thread_id)s
 ON CONFLICT (thread_id) DO NOTHING
+
+-- due_sessions --
+-- Active sessions whose time is over.
+SELECT s.thread_id FROM {{schema}}.sessions AS s
+WHERE s.status = 'active' AND s.expires_at < now()
+ORDER BY s.thread_id
+
+-- expire_session --
+-- Ends a session whose time is over, unless something runs in it.
+UPDATE {{schema}}.sessions AS s
+SET status = 'expired', ended_at = this.moment, updated_at = this.moment
+FROM (SELECT now()) AS this (moment)
+WHERE s.thread_id = %(thread_id)s AND s.status = 'active' AND s.expires_at < this.moment
+    AND NOT EXISTS (
+        SELECT FROM {{schema}}.workflow_runs AS r
+        WHERE r.thread_id = %(thread_id)s AND r.status = 'running'
+    )
+RETURNING s.thread_id
