@@ -6,7 +6,8 @@
 LangChain's ``TodoListMiddleware`` keeps the agent's todos, its ``HumanInTheLoopMiddleware`` asks a
 manager before a report is sent. Neither knows of persistence: the plan with its versions and
 results, the approvals and who gave them, every call of a model or tool and what it cost are rows
-once the agent has run. The organization may make two requests a day, so the third is refused.
+once the agent has run, and so is what the user thinks of it. The organization may make two requests
+a day, so the third is refused.
 """
 
 from __future__ import annotations
@@ -142,6 +143,10 @@ def decide(persist: Persist, thread_id: str, decision: dict[str, Any]) -> None:
         print(f"{said['messages'][-1].text}\n")
 
 
+def rate(persist: Persist, thread_id: str, turn: int, rating: int, comment: str) -> None:
+    persist.feedback.record(thread_id, turn=turn, rating=rating, comment=comment, user="ann")
+
+
 # --- What is recorded of it ----------------------------------------------------------------------
 
 QUERIES = {
@@ -175,6 +180,13 @@ SELECT k.name, k.description, count(*) AS calls, avg(x.execution_time_ms) AS avg
 FROM langgraph_persist.tool_executions x
 JOIN langgraph_persist.tools k ON k.id = x.tool_id
 WHERE x.thread_id = :thread_id AND k.name <> 'write_todos' GROUP BY k.id ORDER BY k.name""",
+    "Feedback": """\
+SELECT w.turn, u.username, f.rating, f.comment, p.status AS plan, p.completed_todos AS done
+FROM langgraph_persist.feedback f
+JOIN langgraph_persist.workflows w ON w.thread_id = f.thread_id AND w.id = f.workflow_id
+JOIN langgraph_persist.plans p ON p.thread_id = f.thread_id AND p.workflow_id = f.workflow_id
+JOIN langgraph_persist.users u ON u.id = f.user_id
+WHERE f.thread_id = :thread_id ORDER BY w.turn""",
     "Requests": """\
 SELECT w.turn, w.user_input, w.status, w.total_tokens AS tokens, w.cost_usd AS usd,
        w.active_ms, w.duration_ms - w.active_ms AS waited_ms
@@ -196,8 +208,10 @@ def main() -> None:
 
         ask(persist, thread_id, "Tell the board how July went")
         decide(persist, thread_id, APPROVE)
+        rate(persist, thread_id, 1, 5, "just in time")
         ask(persist, thread_id, "And now August")
         decide(persist, thread_id, REJECT)
+        rate(persist, thread_id, 2, 2, "August is missing")
         ask(persist, thread_id, "And September")
 
         for quota in persist.organizations.quotas(acme):

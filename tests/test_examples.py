@@ -190,6 +190,14 @@ def test_planning_agent_records_plans_approvals_and_a_refusal(database: str, pro
         ("approval_request", "completed", "approve", "Send the report", "max"),
         ("approval_request", "completed", "reject", "Ask the stores for their numbers", "max"),
     ]
+    feedback = rows(
+        database,
+        "SELECT f.rating, p.status FROM langgraph_persist.feedback f"
+        " JOIN langgraph_persist.plans p"
+        " ON p.thread_id = f.thread_id AND p.workflow_id = f.workflow_id"
+        " ORDER BY f.created_at",
+    )
+    assert feedback == [(5, "completed"), (2, "cancelled")]
     sent = "SELECT count(*) FROM langgraph_persist.tool_executions WHERE tool_name = 'send_report'"
     assert rows(database, sent) == [(1,)]
     requests = rows(

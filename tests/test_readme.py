@@ -67,7 +67,8 @@ def test_code_gives_what_is_shown(
     namespace: dict[str, object] = {}
     for block in BLOCKS:
         if block.language == "python":
-            exec(compile(block.code, "README.md", "exec"), namespace)
+            code = compile(block.code, "README.md", "exec", dont_inherit=True)
+            exec(code, namespace)
             printed = capsys.readouterr().out
         elif block.language == "sql":
             with psycopg.connect(database) as conn:
@@ -95,6 +96,14 @@ def test_commands_exist(command: str) -> None:
 def test_links_lead_somewhere() -> None:
     links = re.findall(r"\]\(([^)#:]+)\)", (ROOT / "README.md").read_text("utf-8"))
     assert not [link for link in links if not (ROOT / link).exists()]
+
+
+def test_the_contents_are_its_sections() -> None:
+    text = (ROOT / "README.md").read_text("utf-8")
+    sections = re.findall(r"^## (.+)$", text, re.MULTILINE)
+    contents = re.findall(r"\[([^]]+)\]\(#([^)]+)\)", text)
+    anchors = [re.sub(r"[^\w -]", "", section.lower()).replace(" ", "-") for section in sections]
+    assert contents == list(zip(sections, anchors, strict=True))
 
 
 def test_every_test_it_names_exists() -> None:
