@@ -21,7 +21,7 @@ from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import RunnableConfig
 from langgraph.graph import START, MessagesState, StateGraph
 from offline_model import OfflineModel
-from sqlalchemy import text
+from printing import print_queries
 
 from langgraph_persist import Persist
 from langgraph_persist.evaluations import Turn
@@ -142,16 +142,6 @@ WHERE prompt_name = 'help-desk' ORDER BY prompt_version""",
 }
 
 
-def show_reports(persist: Persist) -> None:
-    with persist.engine.connect() as connection:
-        for title, sql in REPORTS.items():
-            print(f"\n{title}\n\n{sql}\n")
-            found = connection.execute(text(sql))
-            print(" | ".join(found.keys()))
-            for row in found:
-                print(" | ".join("" if value is None else str(value) for value in row))
-
-
 # --- All of it -----------------------------------------------------------------------------------
 
 
@@ -194,7 +184,8 @@ def main() -> None:
         ask_customers(persist, threads)
         print(f"\nPrompt versions\n\n{persist.prompts.compare('help-desk')}")
         show_dataset(persist)
-        show_reports(persist)
+        print()
+        print_queries(persist.engine, REPORTS)
 
 
 if __name__ == "__main__":
