@@ -33,6 +33,7 @@ from langgraph_persist.evaluations import session as session_module
 from tests.checks import query
 from tests.graphs import approval_graph, chain_of, fake_model
 from tests.models import Scripted, said
+from tests.servers import poolers
 
 ROOT = Path(__file__).parent.parent
 
@@ -794,6 +795,20 @@ def test_a_dataset_goes_where_it_is_told(persist: Persist, tmp_path: Path) -> No
         persist.evaluations.export(tmp_path / "no" / "folder.jsonl")
     with pytest.raises(ConfigurationError, match="a path or an open file"):
         persist.evaluations.export(1)  # type: ignore[arg-type]
+
+
+def test_all_of_it_works_behind_poolers(
+    _pooler: Callable[[str, str], str], migrated: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pages_module, "PAGE", 1)
+    for kind in poolers():
+        with Persist(_pooler(kind, migrated)) as persist:
+            chat(persist, kind, "a", "b", "c")
+            for _ in range(4):
+                persist.evaluations.evaluate_turns(kind, length, again=True)
+                persist.feedback.record(kind, turn=1, rating=3)
+            assert [line["turn"] for line in exported(persist, thread=kind)] == [1, 2, 3]
+            assert persist.feedback.export(io.StringIO(), thread=kind) == 4
 
 
 class Note(TypedDict):

@@ -77,6 +77,7 @@ class Evaluation(Times, Base):
             unique=True,
             postgresql_where=text("evaluation_type = 'HOLISTIC_FLOW'"),
         ),
+        Index("evaluations_created_at_idx", "created_at"),
     )
     _shown = ("evaluation_type", "turn")
 
@@ -103,6 +104,8 @@ class Feedback(Times, Base):
         belongs_to("plans", "plan_id"),
         refers_to("users", "user_id"),
         CheckConstraint("rating BETWEEN 1 AND 5", name="rating"),
+        Index("feedback_created_at_idx", "created_at"),
+        Index("feedback_workflow_id_idx", "thread_id", "workflow_id"),
     )
     _shown = ("rating", "feedback_type")
 

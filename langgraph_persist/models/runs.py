@@ -289,6 +289,12 @@ class Generation(Times, Error, Gaps, Base):
         ),
         Index("generations_workflow_id_idx", "thread_id", "workflow_id", "started_at"),
         Index("generations_started_at_idx", "started_at", postgresql_using="brin"),
+        Index(
+            "generations_prompt_name_idx",
+            "prompt_name",
+            "started_at",
+            postgresql_where=text("prompt_name IS NOT NULL"),
+        ),
     )
     _shown = ("model_name", "status", "total_tokens", "latency_ms")
 
