@@ -2,10 +2,15 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 
-.PHONY: demo test lint bench clean
+EXAMPLES := date_planner two_services chat_evaluation planning_agent
+
+.PHONY: demo examples test lint bench clean
 
 demo: $(VENV)/.base
 	$(RUN) examples/quickstart.py
+
+examples: $(VENV)/.dev
+	set -e; for example in $(EXAMPLES); do $(RUN) examples/$$example.py; done
 
 test: $(VENV)/.dev
 	$(RUN) -m pytest

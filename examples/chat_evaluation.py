@@ -1,6 +1,7 @@
 """A chat service whose answers are evaluated, turn by turn and as a whole.
 
     pip install 'langgraph-persist[stats]'
+    pip install 'langgraph-persist[stats]'
     python examples/chat_evaluation.py
 
 Twelve customers ask a help desk, half of them answered by each of two versions of its prompt. Every
@@ -104,7 +105,7 @@ class Flaky:
 def judge(messages: Sequence[BaseMessage]) -> str:
     thanks = messages[-1].text.count("Thank you")
     analysis = f"thanked the customer {thanks} times"
-    return json.dumps({"score": 60 + 10 * thanks, "reasoning": analysis})
+    return json.dumps({"score": min(100, 60 + 10 * thanks), "reasoning": analysis})
 
 
 # Any chain: it is given `input`, `output` and `transcript`, and answers in JSON.

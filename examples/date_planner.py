@@ -2,10 +2,10 @@
 
     python examples/date_planner.py
 
-The state becomes columns of the workflow (``promote``), and rows of a table of the application's
-own (``project``), in the transaction of its checkpoint. One request fails in the middle (its map
-service knows no restaurant), one skips a node (nobody wants coffee); the history shows both, with
-the state each node left behind.
+The state becomes columns of the workflow and its session (``promote``), and rows of a table of the
+application's own (``project``), in the transaction of its checkpoint. One request fails in the
+middle (its map service knows no restaurant), one skips a node (nobody wants coffee); the history
+shows both, with the state each node left behind.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import tool
 from langgraph.graph import END, START, StateGraph
 from offline_model import OfflineModel
-from sqlalchemy import text
+from printing import print_queries
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from langgraph_persist import Persist
@@ -143,6 +143,7 @@ PROMOTE = {
     "settings": ["time_settings", "date_theme", "search_radius"],
     "result": "final_itinerary",
     "user_input": "user_input",
+    "current_context": ["parsed_location", "user_intent"],
 }
 
 
@@ -213,31 +214,40 @@ def show_history(persist: Persist, user: str) -> None:
         print()
 
 
-SQL = """\
-SELECT w.status, w.settings ->> 'date_theme' AS theme, w.result, count(p.name) AS places
+QUERIES = {
+    "The requests in SQL: columns that the state fills": """\
+SELECT w.user_input, w.settings ->> 'date_theme' AS theme, w.status, w.result #>> '{}' AS itinerary
 FROM langgraph_persist.workflows w
-LEFT JOIN found_places p ON p.thread_id = w.thread_id
-GROUP BY w.thread_id, w.id
-ORDER BY w.started_at"""
-
-
-def show_sql(persist: Persist) -> None:
-    print(f"The same in SQL\n\n{SQL}\n")
-    with persist.engine.connect() as connection:
-        for row in connection.execute(text(SQL)):
-            print(" | ".join(repr(value) for value in row))
+WHERE w.name = 'date_planner' ORDER BY w.started_at""",
+    "What went wrong, and where": """\
+SELECT w.user_input, n.node_name, n.error_message, n.input_data ->> 'parsed_location' AS location
+FROM langgraph_persist.nodes n
+JOIN langgraph_persist.workflows w ON w.thread_id = n.thread_id AND w.id = n.workflow_id
+WHERE w.name = 'date_planner' AND n.status = 'failed' ORDER BY n.started_at""",
+    "The application's own table, by whom it was found for": """\
+SELECT p.kind, p.name, p.km, count(*) AS found, string_agg(DISTINCT u.username, ', ') AS by
+FROM found_places p
+JOIN langgraph_persist.sessions s ON s.thread_id = p.thread_id
+JOIN langgraph_persist.users u ON u.id = s.user_id
+GROUP BY p.kind, p.name, p.km ORDER BY found DESC, p.name""",
+    "Where sessions stand": """\
+SELECT s.status, s.turns, s.current_context ->> 'parsed_location' AS location,
+       s.current_context -> 'user_intent' AS wishes
+FROM langgraph_persist.sessions s
+WHERE s.current_context ? 'parsed_location' ORDER BY s.created_at""",
+}
 
 
 def main() -> None:
     with Persist(promote=PROMOTE) as persist:
-        Base.metadata.create_all(persist.engine.execution_options(schema_translate_map=None))
+        Base.metadata.create_all(persist.engine)
         persist.project(FoundPlace)(found_places)
         for request in REQUESTS:
             print(f"> {request}")
             plan_day(persist, "bob", request)
             print()
         show_history(persist, "bob")
-        show_sql(persist)
+        print_queries(persist.engine, QUERIES)
 
 
 if __name__ == "__main__":

@@ -167,11 +167,11 @@ def main() -> None:
     acme = f"acme-{uuid.uuid4().hex[:8]}"
     lisbon, rome = (
         {"thread": f"{city}-{acme}", "user": user, "wish": f"A day in {city}"}
-        for city, user in (("Lisbon", "ann"), ("Rome", "bob"))
+        for city, user in (("Lisbon", "clara"), ("Rome", "david"))
     )
     with Persist() as persist:
         persist.organizations.save(acme, name="Acme", max_daily_requests=6)
-        for user in ("ann", "bob"):
+        for user in ("clara", "david"):
             persist.users.save(user, organization=acme)
         with started("planner") as plan, started("booking") as book:
             for said in (plan(lisbon), book(lisbon), plan(rome)):

@@ -137,6 +137,9 @@ class Persist:
         Prices.of(prices)  # refuses wrong ones at once
         if schema == checkpoint_schema:
             raise ConfigurationError("the record and the checkpoints need schemas of their own")
+        for name, duration in (("session_ttl", session_ttl), ("hitl_timeout", hitl_timeout)):
+            if duration is not None and not isinstance(duration, timedelta):
+                raise ConfigurationError(f"{name} is a timedelta, not {duration!r}")
         self._target = url if url is not None else os.environ.get(URL_VARIABLE) or None
         self._schema, self._checkpoint_schema = schema, checkpoint_schema
         self._migrate, self._serde, self._retry_for = migrate, serde, retry_for

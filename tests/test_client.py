@@ -156,6 +156,13 @@ def test_a_part_shares_the_journal_of_persist(database: str) -> None:
         ping(persist)
 
 
+def test_a_duration_is_a_timedelta() -> None:
+    with pytest.raises(ConfigurationError, match="session_ttl is a timedelta, not 3600"):
+        Persist(session_ttl=3600)  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match="hitl_timeout is a timedelta"):
+        Persist(hitl_timeout=1.5)  # type: ignore[arg-type]
+
+
 def test_a_connection_in_a_transaction_is_refused(database: str) -> None:
     with psycopg.connect(database) as conn:
         conn.execute("SELECT 1")

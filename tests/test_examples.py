@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -28,7 +29,7 @@ def run(example: str, url: str | None, cwd: Path) -> str:
     return done.stdout
 
 
-def rows(url: str, query: str) -> list[tuple[object, ...]]:
+def rows(url: str, query: str) -> list[tuple[Any, ...]]:
     with psycopg.connect(url) as conn:
         return conn.execute(query.encode()).fetchall()
 
@@ -100,7 +101,16 @@ def test_date_planner_records_a_failure_and_a_skipped_node(database: str, projec
     assert promoted[1][1] is None
     found = rows(database, "SELECT kind, count(*) FROM found_places GROUP BY 1 ORDER BY 1")
     assert found == [("activity", 5), ("cafe", 1), ("dining", 4)]
-    assert "The same in SQL" in shown
+    contexts = "SELECT current_context FROM langgraph_persist.sessions ORDER BY created_at"
+    assert [context["parsed_location"] for (context,) in rows(database, contexts)] == [
+        "Lisbon",
+        "Reykjavik",
+        "Lisbon",
+    ]
+    *_, what_failed, found_by, where = re.split(r"\n\nSELECT ", shown)
+    assert "find_dining  no dining within 10 km of Reykjavik  Reykjavik" in what_failed
+    assert re.search(r"activity  Tile museum +2.1\d* +2 +bob", found_by)
+    assert "['activity', 'dining', 'cafe']" in where
     assert shown.count("Never executed: find_cafes\n") == 1
     assert shown.count("State after") == 3
 
@@ -129,7 +139,7 @@ def test_two_services_share_sessions_and_limits(database: str, project: Path) ->
         " JOIN langgraph_persist.sessions s"
         " ON s.thread_id = w.thread_id AND s.user_id = w.user_id GROUP BY 1 ORDER BY 1",
     )
-    assert sessions == [("ann", ["planner", "booking"]), ("bob", ["planner", "booking"])]
+    assert sessions == [("clara", ["planner", "booking"]), ("david", ["planner", "booking"])]
     read_by_the_other = rows(
         database,
         "SELECT DISTINCT left(b.thread_id, 4), p.name,"

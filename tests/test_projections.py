@@ -201,7 +201,11 @@ def test_a_graph_without_the_channel_keeps_its_whole_output(shop: str, rows: Row
 
 @pytest.mark.parametrize(
     ("promote", "told"),
-    [({"status": "x"}, "not status"), ({"user_input": ["a", "b"]}, "from one channel")],
+    [
+        ({"status": "x"}, "not status"),
+        ({"user_input": ["a", "b"]}, "from one channel"),
+        (["note"], r"which channels fill a column, not \['note'\]"),
+    ],
 )
 def test_what_cannot_be_promoted_is_refused(promote: Any, told: str) -> None:
     with pytest.raises(ConfigurationError, match=told):

@@ -362,6 +362,11 @@ def test_users_have_roles(persist: Persist) -> None:
 def test_mistakes_are_told(persist: Persist) -> None:
     with pytest.raises(ConfigurationError, match="no role 'boss'; there are admin"):
         persist.users.save("ann", role="boss")  # type: ignore[arg-type]
+    for wrong in (-1, "many", 1.5, True):
+        with pytest.raises(ConfigurationError, match="max_users is a whole number from 0"):
+            persist.organizations.save("acme", max_users=wrong)  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match="time zone"):
+        persist.organizations.save("acme", timezone="Mars/Phobos")
     with pytest.raises(NotRecorded, match=r"no organization 'acme'; make it with organizations"):
         persist.users.save("ann", organization="acme")
     with pytest.raises(NotRecorded, match="no user 'ann'"):

@@ -26,6 +26,8 @@ class Promotion:
     """
 
     def __init__(self, promote: Promote) -> None:
+        if not isinstance(promote, Mapping):
+            raise ConfigurationError(f"promote says which channels fill a column, not {promote!r}")
         self._read = {column: _reader(column, source) for column, source in promote.items()}
 
     def __call__(self, state: State) -> Fields:

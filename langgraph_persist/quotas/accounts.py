@@ -93,17 +93,20 @@ class Organizations:
             is_active: for your own use.
 
         Raises:
-            ConfigurationError: a value that PostgreSQL refuses.
+            ConfigurationError: a limit below 0, or a value that PostgreSQL refuses.
         """
-        fields = _given(
-            name=name,
+        limits = _given(
             max_users=max_users,
             max_daily_requests=max_daily_requests,
             max_monthly_tokens=max_monthly_tokens,
-            timezone=timezone,
-            settings=settings,
-            is_active=is_active,
         )
+        for limit, value in limits.items():
+            if value is not None and (type(value) is not int or value < 0):
+                raise ConfigurationError(
+                    f"{limit} is a whole number from 0, or None: not {value!r}"
+                )
+        given = _given(name=name, timezone=timezone, settings=settings, is_active=is_active)
+        fields = limits | given
 
         def write(transaction: Transaction) -> None:
             transaction.run("make_organization", slug=slug)
