@@ -27,6 +27,7 @@ from langgraph_persist.extract import (
     tool_end,
     tool_start,
 )
+from langgraph_persist.journal import Failures
 from tests.test_extract_json import VALUES, Hostile
 
 
@@ -271,12 +272,13 @@ def test_odd_payloads_never_raise(value: Any) -> None:
 
 
 def test_hostile_payloads_are_logged_without_their_content(
-    caplog: pytest.LogCaptureFixture,
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bad = Hostile()
+    monkeypatch.setattr("langgraph_persist.extract.guard._elsewhere", Failures())
     with caplog.at_level(logging.WARNING):
         assert as_json(tool_start(bad, bad, bad, bad, bad, bad))["tool_name"] == "tool"  # type: ignore[arg-type]
         assert as_json(retriever_end(bad))["document_count"] is None
         as_json([tool_end(bad), retriever_start(bad)])
     assert caplog.messages
-    assert all(message.endswith("(RuntimeError)") for message in caplog.messages)
+    assert all(": RuntimeError at " in message for message in caplog.messages)

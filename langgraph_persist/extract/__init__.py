@@ -30,7 +30,13 @@ from langgraph_persist.extract.messages import Row, is_message_list, message_ent
 from langgraph_persist.extract.nodes import NodeIdentity, node_identity
 from langgraph_persist.extract.runs import is_resume, root_input
 from langgraph_persist.extract.schemas import bound_tools
-from langgraph_persist.extract.text import clean_text, content_text, is_excerpt, qualified_name
+from langgraph_persist.extract.text import (
+    clean_text,
+    content_text,
+    is_excerpt,
+    qualified_name,
+    safe_str,
+)
 from langgraph_persist.extract.tools import (
     refused_calls,
     retriever_end,
@@ -70,6 +76,7 @@ __all__ = [
     "retriever_end",
     "retriever_start",
     "root_input",
+    "safe_str",
     "streamed_text",
     "structured_response",
     "to_json",

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage
 
 from langgraph_persist.extract.encode import to_json
-from langgraph_persist.extract.guard import first, mapping, no_fields, total
+from langgraph_persist.extract.guard import columns, first, mapping, no_fields, total
 from langgraph_persist.extract.keep import Keep
 from langgraph_persist.extract.redact import without_secrets
 from langgraph_persist.extract.shapes import message_dict
@@ -47,7 +47,7 @@ class Billing(NamedTuple):
     service_tier: str | None
 
 
-@total(lambda: GenerationStart({}, [], None))
+@total(lambda: GenerationStart({"missing": {"generation_start": "failed"}}, [], None))
 def generation_start(
     serialized: Mapping[str, Any] | None,
     messages: Sequence[Sequence[BaseMessage]] | None = None,
@@ -84,7 +84,7 @@ def generation_start(
     return GenerationStart(fields, prompt, endpoint)
 
 
-@total(no_fields)
+@columns(no_fields)
 def generation_end(response: Any, keep: Keep = _PLAIN) -> dict[str, Any]:
     """What an ``LLMResult`` says; unknown columns are left out. Works on a partial result too.
 

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
-from langgraph_persist.extract.text import is_a, qualified_name
-
-logger = logging.getLogger(__name__)
+from langgraph_persist.extract.text import is_a
+from langgraph_persist.journal.failures import Failures
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
+reports: ContextVar[Failures | None] = ContextVar("langgraph_persist_failures", default=None)
+"""Where payloads that cannot be read are counted."""
+
+_elsewhere = Failures()
+
+
+def report(function: str, error: Exception) -> None:
+    """Count a payload that a function could not read."""
+    (reports.get() or _elsewhere).add(function, error)
+
 
 def total(fallback: Callable[[], T]) -> Callable[[Callable[P, T]], Callable[P, T]]:
-    """Makes a function answer ``fallback()``, with a warning, where its payload makes it raise."""
+    """Makes a function answer ``fallback()`` where its payload makes it raise, which is counted."""
 
     def decorate(function: Callable[P, T]) -> Callable[P, T]:
         @wraps(function)
@@ -24,10 +33,28 @@ def total(fallback: Callable[[], T]) -> Callable[[Callable[P, T]], Callable[P, T
             try:
                 return function(*args, **kwargs)
             except Exception as error:
-                # Never the message: it may quote what the user said.
-                kind = qualified_name(type(error))
-                logger.warning("%s could not read its payload (%s)", function.__name__, kind)
+                report(function.__name__, error)
                 return fallback()
+
+        return guarded
+
+    return decorate
+
+
+def columns(
+    fallback: Callable[[], dict[str, Any]],
+) -> Callable[[Callable[P, dict[str, Any]]], Callable[P, dict[str, Any]]]:
+    """The same for a function that gives columns of a row, which will say that they are missing."""
+
+    def decorate(function: Callable[P, dict[str, Any]]) -> Callable[P, dict[str, Any]]:
+        @wraps(function)
+        def guarded(*args: P.args, **kwargs: P.kwargs) -> dict[str, Any]:
+            try:
+                return function(*args, **kwargs)
+            except Exception as error:
+                report(function.__name__, error)
+                why = {function.__name__: f"failed: {type(error).__name__}"}
+                return fallback() | {"missing": why}
 
         return guarded
 

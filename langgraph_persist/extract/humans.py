@@ -10,7 +10,7 @@ from typing import Any
 from langgraph.types import Command, Interrupt
 
 from langgraph_persist.extract.encode import to_json
-from langgraph_persist.extract.guard import mapping, total
+from langgraph_persist.extract.guard import columns, mapping, total
 
 EVENT_TYPES = ("plan_review", "approval_request", "input_request", "pause")
 """The kinds of requests; an interrupt's payload may name one as its ``event_type``."""
@@ -26,7 +26,7 @@ _WORDS = {word: decision for decision, words in _DECISIONS.items() for word in w
 _DECISION_KEYS = ("decisions", "decision", "type", "action", "approved")
 
 
-@total(lambda: {"event_type": "input_request"})
+@columns(lambda: {"event_type": "input_request"})
 def hitl_request(interrupt: Interrupt, at: datetime, timeout: timedelta | None) -> dict[str, Any]:
     """What ``interrupt(…)`` asks, at this time.
 

@@ -11,7 +11,7 @@ from langgraph.types import Command
 from pydantic import BaseModel
 
 from langgraph_persist.extract.generations import last_human_text
-from langgraph_persist.extract.guard import mapping, total
+from langgraph_persist.extract.guard import columns, mapping, total
 from langgraph_persist.extract.shapes import shape_of
 from langgraph_persist.extract.text import clean_text, content_text
 
@@ -25,7 +25,7 @@ def is_resume(value: Any) -> bool:
     return value is None or (isinstance(value, Command) and value.resume is not None)
 
 
-@total(lambda: {"input_type": "other", "user_input": None})
+@columns(lambda: {"input_type": "other", "user_input": None})
 def root_input(value: Any) -> dict[str, Any]:
     """What kind the input is, and what the user said in it.
 

@@ -13,7 +13,7 @@ from langchain_core.messages import BaseMessage, ToolMessage
 from langgraph.types import Command
 
 from langgraph_persist.extract.encode import to_json
-from langgraph_persist.extract.guard import mapping, no_fields, no_rows, total
+from langgraph_persist.extract.guard import columns, mapping, no_fields, no_rows, total
 from langgraph_persist.extract.keep import Keep
 from langgraph_persist.extract.text import content_text, is_a, optional_text, safe_str
 
@@ -22,7 +22,7 @@ _UNNAMED = "tool"
 _ANSWERS = 1_000
 
 
-@total(lambda: {"tool_name": _UNNAMED})
+@columns(lambda: {"tool_name": _UNNAMED, "tool_call_id": None})
 def tool_start(
     serialized: Mapping[str, Any] | None,
     input_str: str | None = None,
@@ -46,7 +46,7 @@ def tool_start(
     }
 
 
-@total(no_fields)
+@columns(no_fields)
 def tool_end(output: Any, keep: Keep = _PLAIN) -> dict[str, Any]:
     """The result as the tool gave it, and whether it succeeded.
 
@@ -90,13 +90,13 @@ def refused_calls(outputs: Any) -> list[dict[str, Any]]:
     ]
 
 
-@total(no_fields)
+@columns(no_fields)
 def retriever_start(query: Any) -> dict[str, Any]:
     """The query of a retrieval."""
     return {"query": None if query is None else safe_str(query)}
 
 
-@total(no_fields)
+@columns(no_fields)
 def retriever_end(documents: Any) -> dict[str, Any]:
     """The documents found and how many."""
     count = len(documents) if is_a(documents, (list, tuple)) else None

@@ -18,16 +18,16 @@ from langgraph.errors import ParentCommand
 from langgraph.types import Command
 
 from langgraph_persist.database.connection import Target
-from langgraph_persist.errors import JournalClosed, QuotaExceeded
+from langgraph_persist.errors import DurabilityError, JournalClosed, QuotaExceeded
 from langgraph_persist.extract import (
     NodeIdentity,
-    clean_text,
     error_fields,
     is_resume,
     node_identity,
     retriever_end,
     retriever_start,
     root_input,
+    safe_str,
     to_json,
     without,
 )
@@ -47,6 +47,7 @@ from langgraph_persist.handler.generations import Generations
 from langgraph_persist.handler.guard import guarded
 from langgraph_persist.handler.hook import install, uninstall
 from langgraph_persist.handler.humans import Humans
+from langgraph_persist.handler.missed import Missed, how_ended
 from langgraph_persist.handler.outcome import (
     Status,
     blame_retry,
@@ -145,6 +146,7 @@ class PersistCallbackHandler(GraphCallbackHandler):
         self._abandoned = Abandoned()
         journal.sweepers.append(WeakMethod(self._sweep))
         self._skipped = Skipped(self._recording)
+        self.missed = Missed(self._recording, self._spans)
 
     def setup(self) -> None:
         """Create or upgrade all tables; does nothing where they are up to date."""
@@ -347,7 +349,8 @@ class PersistCallbackHandler(GraphCallbackHandler):
         """A tool has returned."""
         if (span := self._spans.pop(run_id)) is None:
             return None
-        self._tools.end(span, output)
+        if span.kind == "tool":
+            self._tools.end(span, output)
         return self._complete_root(span, output)
 
     @awaits_commit
@@ -356,7 +359,8 @@ class PersistCallbackHandler(GraphCallbackHandler):
         """A tool has failed, or asks for a human."""
         if (span := self._spans.pop(run_id)) is None:
             return None
-        self._tools.fail(span, outcome(error), sent_up(error))
+        if span.kind == "tool":
+            self._tools.fail(span, outcome(error), sent_up(error))
         return self._fail_root(span, error)
 
     # --- retrievers ---
@@ -434,6 +438,44 @@ class PersistCallbackHandler(GraphCallbackHandler):
         span = self._spans.pop(ids.known_as(run_id))
         return None if span is None else self._finish(span, "refused", None, refusal)
 
+    # --- failures of our own ---
+
+    def make_up(
+        self,
+        name: str,
+        error: Exception,
+        span: Span | None,
+        args: tuple[Any, ...],
+        event: Mapping[str, Any],
+    ) -> Future[None] | None:
+        """An event has failed: its row is closed without what it brought, and says so."""
+        try:
+            if (span := span or self.missed.concerned(args, event)) is None:
+                if not name.endswith("_start"):
+                    return None
+                span = self.missed.began(name, event)
+            self.missed.mark(span, name, error)
+            if name == "_close_cancelled" or name.endswith(("_end", "_error")):
+                return self._make_up_end(span, name, args[0])
+        except (JournalClosed, DurabilityError):
+            return None
+        except Exception as again:
+            self.failures.add(f"{name}, making up for it", again)
+        return None
+
+    def _make_up_end(self, span: Span, name: str, told: Any) -> Future[None] | None:
+        """The commit to wait for, if a root has ended, come what may."""
+        self._spans.pop(span.id)
+        how = how_ended(name, told)
+        with self.failures.kept(f"{name}, making up for it"):
+            self.missed.close(span, how)
+        if name == "_close_cancelled" or not span.ends_root:
+            return None
+        if how["status"] == "completed" and span.root.interrupted:
+            how["status"] = "interrupted"
+        error = told if isinstance(told, BaseException) else None
+        return self._finish(span, how["status"], None, error)
+
     # --- spans ---
 
     def _sweep(self) -> None:
@@ -494,7 +536,7 @@ class PersistCallbackHandler(GraphCallbackHandler):
                 "input": keep.document(inputs),
                 "user_input": keep.text(told["user_input"]),
                 "metadata": to_json(_own_metadata(given)),
-                "tags": [clean_text(str(tag)) for tag in tags or ()],
+                "tags": [safe_str(tag) for tag in tags or ()],
             },
             content=keep.rows,
             user=None if answer and answer.is_stranger else _name_of(given.get("user")),
@@ -557,8 +599,9 @@ class PersistCallbackHandler(GraphCallbackHandler):
         """The commit to wait for, if this was a root."""
         if not span.ends_root:
             return None
-        if status != "failed":
-            self._humans.proceed(span.root)
+        with self.failures.kept("answers", span.root.run.missing):
+            if status != "failed":
+                self._humans.proceed(span.root)
         for below in self._spans.end(span.root):
             self._close_cancelled(below)
         return self._recording.finish(span.root, status, outputs, error)
@@ -685,7 +728,7 @@ def _name(serialized: Mapping[str, Any] | None) -> str:
     found = serialized or {}
     path = found.get("id")
     name = found.get("name") or (path[-1] if isinstance(path, list) and path else "run")
-    return clean_text(str(name))
+    return safe_str(name)
 
 
 def _name_of(value: Any) -> str | None:
@@ -694,4 +737,4 @@ def _name_of(value: Any) -> str | None:
 
 
 def _text(value: Any) -> str | None:
-    return None if value is None else clean_text(str(value))
+    return None if value is None else safe_str(value)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
 from langgraph_persist.errors import DurabilityError, JournalClosed
+from langgraph_persist.extract.guard import reports
 from langgraph_persist.handler.ids import resolve
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -16,27 +17,35 @@ F = TypeVar("F", bound=Callable[..., Any])
 def guarded(event: F) -> F:
     """An event with the ids of the record, whose failures are counted and never raised.
 
-    The one exception is :class:`JournalClosed`, which is the caller's mistake. A durability error
-    is left to the end of the run, which waits for the commit and tells.
+    What it was about is recorded all the same, with a mark that this event is missing. The one
+    exception that is raised is :class:`JournalClosed`, which is the caller's mistake. A durability
+    error is left to the end of the run, which waits for the commit and tells.
     """
 
-    starts = event.__name__.endswith("_start")
+    name = event.__name__
+    starts = name.endswith("_start")
 
     @functools.wraps(event)
     def safe(self: Any, *args: Any, **kwargs: Any) -> Any:
         if sys.is_finalizing():
             # A generator left open is closed at the very end, when nothing can be written.
             return None
+        span = None
         try:
             if "run_id" in kwargs:
                 resolve(kwargs, starts)
-            return event(self, *args, **kwargs)
+            span = None if starts else self.missed.concerned(args, kwargs)
+            token = reports.set(self.failures)
+            try:
+                return event(self, *args, **kwargs)
+            finally:
+                reports.reset(token)
         except JournalClosed:
             raise
         except DurabilityError:
             return None
         except Exception as error:
-            self.failures.add(event.__name__, error)
-            return None
+            self.failures.add(name, error)
+            return self.make_up(name, error, span, args, kwargs)
 
     return cast(F, safe)

@@ -28,7 +28,7 @@ from langgraph_persist.journal import (
 )
 from langgraph_persist.usage import total
 
-_TABLES = {
+TABLES = {
     "generation": "generations",
     "tool": "tool_executions",
     "retriever": "retrievals",
@@ -80,17 +80,26 @@ class Recording:
             if root.started:
                 return
             root.started = True
-            run, loaded = root.run, root.loaded
-            run.workflow_id = run.id
-            rows: Rows = []
-            if root.kind == "resume" or root.commands:
-                self._continue(root)
-            elif root.kind != "start":
-                root.workflow["replay_of"] = loaded.workflow_id if loaded else None
-            elif root.is_graph and self.journal.runs.unfinished(run.thread_id):
-                rows = [("superseded", {"thread_id": run.thread_id, "id": run.id})]
-            self.journal.heartbeat.open(run.id, run.thread_id)
-            self.send(root, self._opening_rows(root) + rows)
+            root.run.workflow_id = root.run.id
+            try:
+                rows = self._beginning(root)
+            except Exception as failure:
+                self._failures.add("begin", failure)
+                rows = [("sessions", {"thread_id": root.run.thread_id})]
+                rows += self._bare(root, {"status": "running"}, "begin", failure)
+            self.journal.heartbeat.open(root.run.id, root.run.thread_id)
+            self.send(root, rows)
+
+    def _beginning(self, root: Root) -> Rows:
+        run, loaded = root.run, root.loaded
+        rows: Rows = []
+        if root.kind == "resume" or root.commands:
+            self._continue(root)
+        elif root.kind != "start":
+            root.workflow["replay_of"] = loaded.workflow_id if loaded else None
+        elif root.is_graph and self.journal.runs.unfinished(run.thread_id):
+            rows = [("superseded", {"thread_id": run.thread_id, "id": run.id})]
+        return self._opening_rows(root) + rows
 
     def _continue(self, root: Root) -> None:
         """Go on with the thread's last workflow, counting on where it stopped."""
@@ -200,7 +209,7 @@ class Recording:
 
         ``content`` is what its columns refer to.
         """
-        rows = [*self.owned(span.root, content or []), (_TABLES[span.kind], fields)]
+        rows = [*self.owned(span.root, content or []), (TABLES[span.kind], fields)]
         node = span.node
         if node is not None and not node.ended:
             node.rows += rows
@@ -236,19 +245,35 @@ class Recording:
             self.journal.heartbeat.close(run.id)
         if root.is_graph and status != "completed" and not run.is_saved and root.within is None:
             self._remember(root, status)
+        rows: Rows = []
         try:
-            rows = self._close_open_nodes(root) + run.release_all()
+            rows += self._close_open_nodes(root) + run.release_all()
             if error is not None:
                 blame_timeout(run, None, error)
             rows += [row for node in run.unplaced for row in node.placed(run.origin(node))]
             rows += run.take_requests([*run.requests])
             if root.within is None:
                 rows += self._closing_rows(root, status, outputs, error)
-            return self._commit(run, rows)
-        except (TypeError, ValueError, KeyError) as failure:
+        except Exception as failure:
             # Whatever the record lacks, the checkpoints are waited for.
             self._failures.add("finish", failure)
-            return self._commit(run, [])
+            if root.within is None:
+                ended = {"completed_at": root.clock.now, "duration_ms": root.clock.elapsed_ms}
+                rows += self._bare(root, {"status": status, **ended}, "finish", failure)
+        return self._commit(run, rows)
+
+    def _bare(self, root: Root, told: Fields, name: str, failure: Exception) -> Rows:
+        """The rows of a run of which no more can be said, and say so."""
+        run = root.run
+        told = told | {"thread_id": run.thread_id, "started_at": root.clock.at}
+        told["missing"] = run.missing | {name: f"failed: {type(failure).__name__}"}
+        return [
+            ("workflows", told | {"id": run.workflow_id, "name": root.name}),
+            (
+                "workflow_runs",
+                told | {"id": run.id, "workflow_id": run.workflow_id, "kind": root.kind},
+            ),
+        ]
 
     def _commit(self, run: Run, rows: Rows) -> Future[None]:
         """Done once these rows are committed, and all that graphs saved on other threads."""
@@ -295,6 +320,7 @@ class Recording:
         run_fields = self._run_fields(root) | ended
         run_fields["checkpoint_id"] = root.run.checkpoint_id
         workflow = self._workflow_fields(root) | ended
+        workflow["missing"] = root.run.missing or None
         keep = self.keep(root.run)
         workflow["result"] = keep.document(outputs)
         workflow |= root.run.promoted

@@ -5,6 +5,10 @@ from __future__ import annotations
 import logging
 import traceback
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from langgraph_persist.errors import DurabilityError, JournalClosed
 
 logger = logging.getLogger(__name__)
 
@@ -26,6 +30,21 @@ class Failures:
             line = f"{frames[-1].filename}:{frames[-1].lineno}" if frames else "an unknown line"
             logger.warning("recording failed in %s at %s; counted from now on", kind, line)
             logger.debug("recording failed in %s", kind, exc_info=error)
+
+    @contextmanager
+    def kept(self, where: str, missing: dict[str, str] | None = None) -> Iterator[None]:
+        """What fails within is counted and goes no further, unless it is the user's to know.
+
+        ``missing`` is where that is to be said, if anywhere.
+        """
+        try:
+            yield
+        except (DurabilityError, JournalClosed):
+            raise
+        except Exception as error:
+            self.add(where, error)
+            if missing is not None:
+                missing[where] = f"failed: {type(error).__name__}"
 
     def refused(self, what: object) -> None:
         """Count what PostgreSQL refused to take."""

@@ -387,7 +387,8 @@ class Journal:
         units: list[Unit] = []
         try:
             if due := self.heartbeat.patience <= 0:
-                self.sweep()
+                with self.failures.kept("sweep"):
+                    self.sweep()
             units = self._take()
             if units:
                 self._write(units)
@@ -484,13 +485,15 @@ class Journal:
         backoff = Backoff(self.database.retry_for, since)
         attempt = Attempt()
         while True:
-            group = Group(units)
+            group: Group | None = None
             try:
-                refusals = self._commit(group, attempt)
+                group = Group(units)
+                refusals = [Refusal(table, None, "no key", None) for table in group.nameless]
+                refusals += self._commit(group, attempt)
             except Exception as error:
                 if self._may_retry(error) and backoff.wait():
                     attempt = attempt._replace(again=True)
-                elif not attempt.careful and _is_partial(error, group):
+                elif group and not attempt.careful and _is_partial(error, group):
                     attempt = attempt._replace(careful=True)
                 else:
                     return error

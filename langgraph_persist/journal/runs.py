@@ -139,6 +139,8 @@ class OpenNode:
 
     def collect(self, result: Fields) -> Iterator[tuple[str, Fields]]:
         """The rows of this node and those held below it, with their result's checkpoint."""
+        if (earlier := self.fields.get("missing")) and (more := result.get("missing")):
+            result = result | {"missing": earlier | more}
         self.fields.update(result)
         yield from self.shown([("nodes", self.fields), *self.rows])
         for child in self.children:
@@ -174,6 +176,8 @@ class Run:
         """Whether all its calls are known by such marks."""
         self.checkpoint_id: str | None = None
         """The newest checkpoint of its own thread."""
+        self.missing: dict[str, str] = {}
+        """What its workflow's row lacks, and why."""
         self.failure: BaseException | None = None
         """Why something of this run's threads could not be committed."""
         self.unplaced: list[OpenNode] = []

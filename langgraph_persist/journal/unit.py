@@ -199,6 +199,8 @@ class Group:
         self.upserts: dict[tuple[str, str, str, str, int], Write] = {}
         self.projected: list[Projected] = []
         self.size = sum(unit.size for unit in units)
+        self.nameless: list[str] = []
+        """The tables of rows without a key, which cannot be written."""
         for unit in units:
             self._add(unit)
 
@@ -210,7 +212,11 @@ class Group:
     def add_rows(self, rows: Rows) -> None:
         """Fold more rows in."""
         for table, fields in rows:
-            key = tuple(fields[column] for column in KEYS[table])
+            try:
+                key = tuple(fields[column] for column in KEYS[table])
+            except KeyError:
+                self.nameless.append(table)
+                continue
             folded = self.rows.setdefault(table, {})
             if (earlier := folded.get(key)) is None:
                 folded[key] = fields

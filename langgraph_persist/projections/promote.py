@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from langgraph_persist.errors import ConfigurationError
-from langgraph_persist.extract import clean_text, to_json
+from langgraph_persist.extract import safe_str, to_json
 from langgraph_persist.journal import Fields, State
 
 Promote: TypeAlias = Mapping[str, str | Sequence[str]]
@@ -51,7 +51,7 @@ def _reader(column: str, source: str | Sequence[str]) -> Callable[[State], Any]:
 def _text(channel: str) -> Callable[[State], str | None]:
     def read(state: State) -> str | None:
         value = state.get(channel)
-        return None if value is None else clean_text(str(value))
+        return None if value is None else safe_str(value)
 
     return read
 

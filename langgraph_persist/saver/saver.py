@@ -40,6 +40,8 @@ from langgraph_persist.database.connection import Target
 from langgraph_persist.database.queries import Schemas, queries, quote
 from langgraph_persist.errors import (
     ConfigurationError,
+    DurabilityError,
+    JournalClosed,
     PersistError,
     SchemaOutdated,
     UnserializableValue,
@@ -264,15 +266,18 @@ class PersistSaver(PostgresSaver):
             self.journal.runs.forget(thread_id)  # what was to be stored
             raise
         # First, since it may refuse the checkpoint that nodes wait for.
-        whole = self._deltas.saved(run, graph, parent, checkpoint)
-        if edit is not None:
-            whole = edited(checkpoint, edit.edit.channels)
+        whole = checkpoint
+        with self.journal.failures.kept("put", run.missing if run else None):
+            whole = self._deltas.saved(run, graph, parent, checkpoint)
+            if edit is not None:
+                whole = edited(checkpoint, edit.edit.channels)
         derived = self._watch.derive(run, graph, config, whole, metadata, self.get_tuple)
-        rows = self._record_rows(run, graph, row, whole, metadata) if run else []
-        if edit is not None and edit.recorded:
-            owner = {"thread_id": thread_id, "workflow_id": edit.workflow_id}
-            state, rows = self._owned_state(owner, ns, whole)
-            rows += update_rows(self.journal, edit, row, config, metadata, state)
+        rows = self._recorded(run, graph, row, whole, metadata) if run else []
+        with self.journal.failures.kept("update_state"):
+            if edit is not None and edit.recorded:
+                owner = {"thread_id": thread_id, "workflow_id": edit.workflow_id}
+                state, rows = self._owned_state(owner, ns, whole)
+                rows += update_rows(self.journal, edit, row, config, metadata, state)
         saved: RunnableConfig = {
             "configurable": {
                 "thread_id": thread_id,
@@ -281,7 +286,8 @@ class PersistSaver(PostgresSaver):
             }
         }
         rows += derived.rows
-        rows += self._plans.rows(run, graph, config, whole, metadata, self.get_tuple)
+        with self.journal.failures.kept("plans", run.missing if run else None):
+            rows += self._plans.rows(run, graph, config, whole, metadata, self.get_tuple)
         return Unit(thread_id, rows, row, blobs, projected=derived.projected), saved
 
     def _blob_versions(
@@ -305,6 +311,29 @@ class PersistSaver(PostgresSaver):
                 if version is not None and known.stores(ns, channel, str(version)):
                     versions[channel] = str(version)
         return versions
+
+    def _recorded(
+        self,
+        run: Run,
+        graph: Graph,
+        row: Fields,
+        checkpoint: Checkpoint,
+        metadata: CheckpointMetadata,
+    ) -> Rows:
+        """The same; where that fails the nodes without their state, which say so."""
+        try:
+            return self._record_rows(run, graph, row, checkpoint, metadata)
+        except (DurabilityError, JournalClosed):
+            raise
+        except Exception as error:
+            self.journal.failures.add("put", error)
+            result = {
+                "checkpoint_id": checkpoint["id"],
+                "input_checkpoint_id": row["parent_checkpoint_id"],
+                "checkpoint_thread_id": run.foreign(graph),
+                "missing": {"state": f"failed: {type(error).__name__}"},
+            }
+            return run.release(graph, metadata.get("step", -1), result)
 
     def _record_rows(
         self,
@@ -407,10 +436,11 @@ class PersistSaver(PostgresSaver):
         record: Rows = []
         if run is not None:
             at = configurable["checkpoint_id"]
-            self._deltas.wrote(run, graph, at, _delta_writes(rows, writes))
-            record = cached_rows(self.journal, run, graph, at, task_id, task_path, writes)
             run.wrote(task_id)
             record += run.take_requests(_interrupt_ids(writes))
+            with self.journal.failures.kept("put_writes", run.missing):
+                self._deltas.wrote(run, graph, at, _delta_writes(rows, writes))
+                record += cached_rows(self.journal, run, graph, at, task_id, task_path, writes)
         replace = all(channel in WRITES_IDX_MAP for channel, _ in writes)
         return Unit(thread_id, record, writes=rows, replace_writes=replace)
 
@@ -479,11 +509,13 @@ class PersistSaver(PostgresSaver):
         run, graph = self.journal.runs.find(config, thread_id, ns)
         if run is not None:
             run.loops.add(graph, loop)
-            self._announce(run, graph, rows[0] if rows else None)
+            with self.journal.failures.kept("load", run.missing):
+                self._announce(run, graph, rows[0] if rows else None)
         found = self._load_checkpoint_tuple(rows[0]) if rows else None
         if run is not None:
             pending = rows[0]["pending_writes"] if rows else None
-            self._opened(run, graph, Opening(loop, found, pending, self.serde))
+            with self.journal.failures.kept("load", run.missing):
+                self._opened(run, graph, Opening(loop, found, pending, self.serde))
         return found
 
     def _opened(self, run: Run, graph: Graph, opening: Opening) -> None:
