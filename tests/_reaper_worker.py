@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+import time
 from typing import Any
 
+import psycopg
 from langchain_core.language_models.fake_chat_models import GenericFakeChatModel
+from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import tool
 from langgraph.graph import StateGraph
 
@@ -31,17 +34,32 @@ async def hanging(city: str) -> str:
     return city
 
 
-def nested(hang: bool) -> StateGraph[Any, Any, Any, Any]:
-    """A node, then a subgraph of a node and one that hangs with a model and a tool, if told so."""
+def wait_until_seen(url: str, thread_id: str) -> None:
+    """Returns once a model call and a tool call of the thread are seen as running."""
+    with psycopg.connect(url, autocommit=True) as conn:
+        for table in ("generations", "tool_executions"):
+            seen = f"SELECT status FROM langgraph_persist.{table} WHERE thread_id = %s".encode()
+            while conn.execute(seen, [thread_id]).fetchall() != [("running",)]:
+                time.sleep(0.02)
 
-    async def stuck(state: Steps) -> Steps:
-        if hang:
+
+def nested(hang: str | None = None) -> StateGraph[Any, Any, Any, Any]:
+    """A node, then a subgraph of a node and one with a model and a tool.
+
+    These hang if told so, and say it once they are seen in the database with this URL.
+    """
+
+    async def say_stuck(url: str, thread_id: str) -> None:
+        await asyncio.to_thread(wait_until_seen, url, thread_id)
+        say("stuck")
+
+    async def stuck(state: Steps, config: RunnableConfig) -> Steps:
+        if hang is not None:
             calls = [
                 Hanging(messages=iter([])).ainvoke("hi"),
                 hanging.ainvoke({"city": "Oslo"}),
             ]
-            asyncio.get_running_loop().call_later(0.3, say, "stuck")
-            await asyncio.gather(*calls)
+            await asyncio.gather(*calls, say_stuck(hang, config["configurable"]["thread_id"]))
         return {"log": ["stuck"]}
 
     inner = chain_of(["i"])
@@ -57,7 +75,7 @@ def nested(hang: bool) -> StateGraph[Any, Any, Any, Any]:
 
 def main(url: str, thread_id: str) -> None:
     persist = Persist(url)
-    graph = persist.attach(nested(True).compile(checkpointer=persist.checkpointer))
+    graph = persist.attach(nested(url).compile(checkpointer=persist.checkpointer))
     asyncio.run(graph.ainvoke({"count": 0}, persist.config(thread_id, user="alice")))
 
 

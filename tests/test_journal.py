@@ -16,6 +16,7 @@ from langgraph_persist.errors import DurabilityError, JournalClosed
 from langgraph_persist.journal import Journal, Rows, Unit, release, share
 from langgraph_persist.journal.unit import KEYS, Blob, Group, Write
 from langgraph_persist.journal.write import write_group
+from tests.servers import wait_for
 
 
 @pytest.fixture
@@ -126,6 +127,76 @@ def test_a_full_journal_can_be_flushed(migrated: str) -> None:
         with pytest.raises(TimeoutError):
             journal.flush(0.1)
     assert journal.flush(10) == 5
+
+
+# --- beginnings ---
+
+
+def value(number: int) -> Rows:
+    return [("state_values", {"thread_id": "t", "id": UUID(int=number), "value": number})]
+
+
+def stored(url: str) -> set[int]:
+    with psycopg.connect(url) as conn:
+        found = conn.execute("SELECT id FROM langgraph_persist.state_values").fetchall()
+    return {id_.int for (id_,) in found}
+
+
+def test_a_beginning_waits_for_its_end(journal: Journal, migrated: str) -> None:
+    start = journal.begin("t", [], value(1))
+    journal.commit(Unit("t", session("t"))).result(10)
+    assert stored(migrated) == set()
+    assert start.take() == value(1)
+    assert start.take() == []
+    journal.flush(10)
+    assert stored(migrated) == set()
+
+
+def test_what_goes_on_is_written_without_its_end(journal: Journal, migrated: str) -> None:
+    journal.heartbeat.open(UUID(int=1), "t")
+    journal.commit(Unit("t", session("t"))).result(10)
+    start = journal.begin("t", [], value(1))
+    wait_for("the beginning", lambda: stored(migrated) == {1})
+    assert start.take() == []
+
+
+def test_flush_writes_all_beginnings(journal: Journal, migrated: str) -> None:
+    journal.append(Unit("t", session("t")))
+    start = journal.begin("t", value(1), value(2))
+    journal.flush(10)
+    assert stored(migrated) == {1, 2}
+    assert start.take() == []
+
+
+def test_what_a_beginning_refers_to_is_written_before_all_that_may(
+    journal: Journal, migrated: str
+) -> None:
+    journal.commit(Unit("t", session("t"))).result(10)
+    journal.begin("t", value(1), value(2))
+    assert UUID(int=1) in journal.runs.known("t")
+    journal.commit(Unit("u", session("u"))).result(10)
+    assert stored(migrated) == set()
+    with block(migrated):
+        waiting = journal.commit(Unit("t", [*value(3), *session("t")]))
+        assert [unit.rows for unit in journal._queue] == [value(1), [*value(3), *session("t")]]
+    waiting.result(10)
+    assert stored(migrated) == {1, 3}
+
+
+def test_what_beginnings_refer_to_has_its_place_in_the_bounds(migrated: str) -> None:
+    journal = Journal(Database(migrated), max_rows=10)
+    with block(migrated):
+        journal.append(Unit("t", session("t")))
+        journal.begin("t", [row for number in range(8) for row in value(number)], [])
+        assert not journal.full
+        waiting = threading.Thread(target=journal.begin, args=("t", value(8), []))
+        waiting.start()
+        wait_for("the bound", lambda: journal.full)
+        assert journal.committed_units == 0
+    waiting.join(10)
+    assert not waiting.is_alive()
+    journal.flush(10)
+    assert stored(migrated) == {*range(9)}
     journal.close()
 
 

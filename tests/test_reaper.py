@@ -153,7 +153,7 @@ def test_the_thread_is_resumed_where_it_was(
         kill("t")
         elsewhere()
         age()
-        graph = persist.attach(nested(False).compile(checkpointer=persist.checkpointer))
+        graph = persist.attach(nested().compile(checkpointer=persist.checkpointer))
         result = asyncio.run(graph.ainvoke(None, persist.config("t", user="carol")))
         assert result["log"].count("stuck") == 1
         workflow = persist.history.last()
@@ -406,11 +406,11 @@ def test_a_failing_heartbeat_fails_no_run(
     tried = threading.Event()
     commit = journal._commit
 
-    def failing(group: Any, attempt: Any) -> None:
+    def failing(group: Any, attempt: Any) -> Any:
         if not group.rows:  # nothing but heartbeats
             tried.set()
             raise psycopg.OperationalError("gone")
-        commit(group, attempt)
+        return commit(group, attempt)
 
     monkeypatch.setattr(journal, "_commit", failing)
     with journal._lock:
@@ -444,7 +444,7 @@ if pid == 0:
     journal = persist.checkpointer.journal
     assert journal.heartbeat.rows() == []
     assert persist.reap().runs == []
-    hanging = persist.attach(nested(True).compile(checkpointer=persist.checkpointer))
+    hanging = persist.attach(nested({migrated!r}).compile(checkpointer=persist.checkpointer))
     asyncio.run(hanging.ainvoke({{"count": 0}}, persist.config("child")))
 os.write(1, f"{{pid}}\\n".encode())
 assert sys.stdin.readline() == "reap\\n"

@@ -689,9 +689,7 @@ class PersistCallbackHandler(GraphCallbackHandler):
             self._humans.proceed(root)
         keep = self._recording.keep(root.run, span.node)
         given = keep.document(traced_input(span, inputs, self.failures))
-        started = fields | {"status": "running", "input_data": given}
-        rows = [*self._recording.owned(root, keep.rows), ("nodes", started)]
-        self._recording.send(root, rows, span.node)
+        self._recording.begin_node(root, span.node, keep.rows, fields | {"input_data": given})
 
     def _close_node(self, span: Span, fields: Fields, outputs: Any) -> None:
         ended = {"completed_at": span.clock.now, "duration_ms": span.clock.elapsed_ms}

@@ -53,12 +53,11 @@ class Generations:
         attempt = attempts.begin(span, asked)
         span.generating = Generating(_model_call(span, started), asked, attempt.number)
         self._costs.expect(span.generating.model)
-        row = span.fields | started.fields | {"prompt": prompt, "status": "running"}
+        row = span.fields | started.fields | {"prompt": prompt}
         for name in ("system_prompt", "user_prompt"):
             row[name] = keep.excerpt(row.get(name))
         row |= {"attempt": attempt.number, "retry_of": attempt.retry_of}
-        rows = [*self._tools.bound(payload), *self._recording.owned(root, keep.rows)]
-        self._recording.send(root, [*rows, ("generations", row)], span.node)
+        self._recording.begin_call(span, keep.rows, row, self._tools.bound(payload))
 
     def streamed(self, span: Span, kind: str, event: Any, chunk: Any = None) -> None:
         """A bit of an answer has come, by an event of this kind."""

@@ -195,6 +195,23 @@ class Recording:
         rows = rows if node is None else node.shown(rows)
         self.journal.append(Unit(root.run.thread_id, rows))
 
+    def begin_node(self, root: Root, node: OpenNode, content: Rows, fields: Fields) -> None:
+        """A node has begun."""
+        fields["status"] = "running"
+        content = node.shown(self.owned(root, content))
+        rows = node.shown([("nodes", fields)])
+        node.starts.append(self.journal.begin(root.run.thread_id, content, rows))
+
+    def begin_call(self, span: Span, content: Rows, fields: Fields, also: Rows) -> None:
+        """A call has begun; ``also`` is written along."""
+        root, node = span.root, span.node
+        fields["status"] = "running"
+        content = self.owned(root, content)
+        rows: Rows = [*also, (TABLES[span.kind], fields)]
+        if node is not None:
+            content, rows = node.shown(content), node.shown(rows)
+        span.start = self.journal.begin(root.run.thread_id, content, rows)
+
     def keep(self, run: Run, node: OpenNode | None = None) -> Keep:
         """What keeps content of a run, or of a node in it, as far as it may be kept."""
         return keep_for(self.journal, run.thread_id, private=node is not None and node.private)
@@ -210,11 +227,14 @@ class Recording:
         ``content`` is what its columns refer to.
         """
         rows = [*self.owned(span.root, content or []), (TABLES[span.kind], fields)]
-        node = span.node
+        node, start = span.node, span.start
         if node is not None and not node.ended:
             node.rows += rows
+            if start is not None:
+                node.starts.append(start)
         else:
-            self.send(span.root, rows, node)
+            begun = [] if start is None else start.take()
+            self.send(span.root, [*begun, *rows], node)
 
     def finish_node(self, span: Span, fields: Fields, outputs: Any) -> None:
         """A node has ended; a completed one waits for its checkpoint."""

@@ -25,6 +25,7 @@ from langgraph_persist.journal import (
     OpenNode,
     Rows,
     Run,
+    Start,
     Within,
 )
 from langgraph_persist.usage import Cost, ModelCall, total
@@ -144,6 +145,8 @@ class Span:
     fields: Fields = field(default_factory=dict)
     """The columns that its row needs again when it ends."""
     clock: Clock = field(default_factory=Clock)
+    start: Start | None = None
+    """The rows that say that a call has begun."""
     generating: Generating | None = None
     attempt: int = 1
     """How often a retry has called this, as far as it told."""

@@ -45,9 +45,7 @@ class Tools:
         if fields["tool_name"] not in self._known:
             description = (event.get("serialized") or {}).get("description")
             rows = self._register({"name": fields["tool_name"], "description": description})
-        row = span.fields | fields | {"status": "running"}
-        rows += [*self._recording.owned(span.root, keep.rows), ("tool_executions", row)]
-        self._recording.send(span.root, rows, span.node)
+        self._recording.begin_call(span, keep.rows, span.fields | fields, rows)
 
     def end(self, span: Span, output: Any) -> None:
         """A tool has returned."""

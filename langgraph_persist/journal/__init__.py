@@ -27,6 +27,7 @@ from langgraph_persist.journal.runs import (
     place_in,
 )
 from langgraph_persist.journal.share import release, share
+from langgraph_persist.journal.starts import Start
 from langgraph_persist.journal.unit import Fields, Late, Projected, Rows, Statement, Unit
 
 __all__ = [
@@ -61,6 +62,7 @@ __all__ = [
     "Runs",
     "Saved",
     "Seal",
+    "Start",
     "State",
     "Statement",
     "Unit",

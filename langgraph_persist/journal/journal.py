@@ -22,7 +22,7 @@ import weakref
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from typing import Any
 from weakref import WeakMethod
@@ -40,6 +40,7 @@ from langgraph_persist.journal.privacy import Seal, redacted, without_content
 from langgraph_persist.journal.reaper import Reaper
 from langgraph_persist.journal.runs import OpenNode, Runs
 from langgraph_persist.journal.salvage import Refusal, is_refusal
+from langgraph_persist.journal.starts import Start, Starts
 from langgraph_persist.journal.unit import Group, Receipt, Rows, Unit
 from langgraph_persist.journal.write import Attempt, Sql, statements, write_group
 from langgraph_persist.migrate import find_checkpoint_schema, upgrade
@@ -109,6 +110,8 @@ class Journal:
         self._room = threading.Condition(self._lock)
         self._room_soon: Future[None] | None = None
         self._queue: list[Unit] = []
+        self._starts = Starts(self._lock)
+        self._held: dict[str, list[Unit]] = {}
         self._rows = self._bytes = 0
         self._urgent = self._idle = False
         self._writing = threading.Lock()
@@ -157,20 +160,73 @@ class Journal:
                 self._refuse(unit)
             if unit.rows:
                 self._learn(unit)
-            unit.queued = time.monotonic()
-            self._queue.append(unit)
-            self._rows += unit.count
-            self._bytes += unit.size
-            self._pending[unit.thread_id] += 1
-            if unit.saves:
-                self._saving[unit.thread_id] += 1
+            self._release(unit.thread_id)
+            self._enqueue(unit)
             # While it lingers it will see for itself.
             if self._idle or self.full:
                 self._wake.notify()
             if self._thread is None:
                 self._start()
 
+    def begin(self, thread_id: str, content: Rows, rows: Rows) -> Start:
+        """Something begins: its rows wait a while for its end, to be written along with it.
+
+        ``content`` is what they refer to. It is written before anything else of the thread, all of
+        which may refer to it from now on.
+
+        Raises:
+            JournalClosed: the journal was closed.
+        """
+        if self.closed:
+            raise JournalClosed
+        if content:
+            self._hold(Unit(thread_id, self._protect(content)))
+        return self._starts.add(thread_id, rows)
+
+    def _hold(self, unit: Unit) -> None:
+        """Let a unit wait for the next one of its thread."""
+        unit.measure()
+        with self._lock:
+            self._learn(unit)
+            self._held.setdefault(unit.thread_id, []).append(unit)
+            self._rows += unit.count
+            self._bytes += unit.size
+            if self.full:
+                self._await_room()
+
+    def _release(self, thread_id: str) -> None:
+        """Queue what was held of a thread."""
+        for unit in self._held.pop(thread_id, ()):
+            self._rows -= unit.count
+            self._bytes -= unit.size
+            self._enqueue(unit)
+
+    def _release_all(self) -> None:
+        for thread_id in [*self._held]:
+            self._release(thread_id)
+
+    def _enqueue(self, unit: Unit) -> None:
+        unit.queued = time.monotonic()
+        self._queue.append(unit)
+        self._rows += unit.count
+        self._bytes += unit.size
+        self._pending[unit.thread_id] += 1
+        if unit.saves:
+            self._saving[unit.thread_id] += 1
+
+    def _begun(self, at_once: bool = False) -> None:
+        """Queue the beginnings that have waited long enough, or all."""
+        for start in self._starts.due(at_once):
+            with suppress(DurabilityError):  # its run will be told
+                self.append(Unit(start.thread_id, start.rows))
+        if at_once:
+            with self._lock:
+                self._release_all()
+
     def _await_room(self) -> None:
+        self._release_all()
+        if self._thread is None:
+            self._start()
         times = 2 if _on_event_loop() else 1
         while self._is_full(times) and not (self.closed or self.in_writer):
             self._wake.notify()
@@ -186,6 +242,7 @@ class Journal:
         with self._lock:
             if self.closed or not self.full:
                 return None
+            self._release_all()
             if self._room_soon is None:
                 self._room_soon = Future()
                 # One who stops waiting must not cancel what others wait for too.
@@ -257,6 +314,7 @@ class Journal:
     def drain(self) -> None:
         """Wait until all that is queued was tried; whose it is will be told of a failure."""
         self.sweep()
+        self._begun(at_once=True)
         with self._lock:
             threads = sorted(self._pending)
         for receipt in [self.commit(Unit(thread_id)) for thread_id in threads]:
@@ -274,6 +332,7 @@ class Journal:
         """
         until = None if timeout is None else time.monotonic() + timeout
         self.sweep()
+        self._begun(at_once=True)
         with self._lock:
             threads = sorted(set(self._pending) | set(self._failed))
         errors: list[Exception] = []
@@ -378,7 +437,8 @@ class Journal:
         if self.closed or (self._queue and (self._urgent or self.full)):
             return 0
         if not self._queue:
-            return self.heartbeat.patience
+            beat = self.heartbeat.patience
+            return beat if beat == math.inf else min(beat, self._starts.patience)
         return self._queue[0].queued + self._linger - time.monotonic()
 
     def _write_next(self) -> None:
@@ -389,6 +449,7 @@ class Journal:
             if due := self.heartbeat.patience <= 0:
                 with self.failures.kept("sweep"):
                     self.sweep()
+            self._begun()
             units = self._take()
             if units:
                 self._write(units)

@@ -21,6 +21,7 @@ from langchain_core.runnables import RunnableConfig
 from langgraph_persist.journal.deltas import Deltas
 from langgraph_persist.journal.loops import Loops
 from langgraph_persist.journal.privacy import without_content
+from langgraph_persist.journal.starts import Start
 from langgraph_persist.journal.unit import Fields, Rows
 
 MEMORY_THREADS = 1_000
@@ -126,6 +127,8 @@ class OpenNode:
     step: int
     parent: OpenNode | None
     rows: Rows = field(default_factory=list)
+    starts: list[Start] = field(default_factory=list)
+    """Its own beginning, and those of the calls in it that have ended."""
     ended: bool = False
     children: list[OpenNode] = field(default_factory=list)
     """Completed nodes below this one whose graph saves no checkpoints of its own."""
@@ -142,7 +145,8 @@ class OpenNode:
         if (earlier := self.fields.get("missing")) and (more := result.get("missing")):
             result = result | {"missing": earlier | more}
         self.fields.update(result)
-        yield from self.shown([("nodes", self.fields), *self.rows])
+        begun = [row for start in self.starts for row in start.take()]
+        yield from self.shown([*begun, ("nodes", self.fields), *self.rows])
         for child in self.children:
             yield from child.collect({} if child.skipped else _place(result))
 
