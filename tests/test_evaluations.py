@@ -104,6 +104,7 @@ def test_a_turn_and_a_session_have_one_evaluation_each(persist: Persist) -> None
         ({"turn": 0}, ConfigurationError, "a whole number from 1, not 0"),
         ({"turn": True}, ConfigurationError, "not True"),
         ({"turn": 1.0}, ConfigurationError, "not 1.0"),
+        ({"turn": 2**31}, ConfigurationError, "not 2147483648"),
         ({"turn": 2}, NotRecorded, "'t' has no turn 2; its last one is 1"),
         ({"evaluator": " "}, ConfigurationError, "name is a text"),
     ],
@@ -203,6 +204,7 @@ def test_a_list_is_of_what_is_asked_for(persist: Persist) -> None:
     assert scores(type="TURN_EVAL", user="bob") == [3]
     assert scores(evaluator="length", min_score=2) == [3, 2]
     assert scores(max_score=1.5) == [1]
+    assert scores(thread="t\x00") == scores(evaluator="\ud800") == []
     newest, *rest = persist.evaluations.list()
     assert scores(since=newest.created_at) == [50]
     assert scores(until=rest[-1].created_at) == []
@@ -309,6 +311,7 @@ def test_only_turns_that_completed_are_evaluated(persist: Persist) -> None:
     assert (judged(persist), report.left_out) == ({1: 4}, {2: "failed"})
     assert str(report).endswith("; 1 left out (1 failed)")
     both = persist.evaluations.evaluate_turns("t", length, statuses=["completed", "failed"])
+    assert persist.evaluations.evaluate_turns("t", length, statuses="failed").kept == [2]
     assert (judged(persist), list(both.kept)) == ({1: 4, 2: 0}, [1])
     assert persist.evaluations.evaluate_turns("u", length).left_out == {1: "interrupted"}
     with pytest.raises(NotRecorded, match="no turn of thread 'u' has completed"):

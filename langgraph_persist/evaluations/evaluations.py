@@ -27,7 +27,7 @@ from langgraph_persist.evaluations.exchange import Exchange, read_exchanges
 from langgraph_persist.evaluations.pages import BySession, by_session, newest
 from langgraph_persist.evaluations.progress import progress
 from langgraph_persist.evaluations.report import Evaluation, EvaluationReport, EvaluationType
-from langgraph_persist.evaluations.session import References, SessionTurns
+from langgraph_persist.evaluations.session import References, SessionTurns, require_turn
 from langgraph_persist.evaluations.subjects import Turn
 from langgraph_persist.extract import clean_text, to_json_bytes
 from langgraph_persist.history import History
@@ -99,7 +99,7 @@ class Evaluations:
         Raises:
             NotRecorded: there is none.
         """
-        key = {"thread_id": clean_text(thread), "turn": _turn(turn)}
+        key = {"thread_id": clean_text(thread), "turn": require_turn(turn)}
         for row in self._statements.rows("evaluation", **key):
             return _evaluation(row)
         what = "as a whole" if turn is None else f"turn {turn}"
@@ -365,7 +365,7 @@ class Evaluations:
             "details": to_json_bytes(details).decode(),
             "evaluator": None if evaluator is None else clean_text(evaluator),
         }
-        if _turn(turn) is not None:
+        if require_turn(turn) is not None:
             row["turn"] = turn
         try:
             (saved,) = self._statements.rows("save_session" if turn is None else "save_turn", **row)
@@ -393,15 +393,9 @@ def _filters(
     if type is not None and type not in get_args(EvaluationType):
         known = ", ".join(get_args(EvaluationType))
         raise ConfigurationError(f"no type {type!r} of evaluations; there are {known}")
-    values = (thread, type, evaluator, user, min_score, max_score)
-    return dict(zip(_FILTERS, values, strict=True)) | times
-
-
-def _turn(turn: Any) -> int | None:
-    if turn is not None and (type(turn) is not int or turn < 1):
-        raise ConfigurationError(f"a turn is a whole number from 1, not {turn!r}")
-    found: int | None = turn
-    return found
+    texts = (thread, type, evaluator, user)
+    values = [None if text is None else clean_text(text) for text in texts]
+    return dict(zip(_FILTERS, [*values, min_score, max_score], strict=True)) | times
 
 
 def _evaluation(row: Row) -> Evaluation:

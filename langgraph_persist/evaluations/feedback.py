@@ -18,6 +18,7 @@ from langgraph_persist.evaluations.content import Content, require_object
 from langgraph_persist.evaluations.dataset import File, write_lines
 from langgraph_persist.evaluations.exchange import read_exchanges
 from langgraph_persist.evaluations.pages import BySession, by_session, newest
+from langgraph_persist.evaluations.session import require_turn
 from langgraph_persist.extract import clean_text
 from langgraph_persist.history import History, Workflow
 
@@ -194,9 +195,7 @@ class _About:
     def __init__(
         self, thread_id: str, turn: int | None, workflow_id: UUID | None, plan_id: UUID | None
     ) -> None:
-        if turn is not None and (type(turn) is not int or turn < 1):
-            raise ConfigurationError(f"a turn is a whole number from 1, not {turn!r}")
-        self._thread_id, self._turn = thread_id, turn
+        self._thread_id, self._turn = thread_id, require_turn(turn)
         self._asked, self.plan_id = workflow_id, plan_id
         self.workflow_id: UUID | None = None
 
@@ -243,10 +242,9 @@ def _filters(
     since: datetime | None,
     until: datetime | None,
 ) -> dict[str, Any]:
+    texts = {"thread_id": thread, "user": user, "feedback_type": type}
     return {
-        "thread_id": thread,
-        "user": user,
-        "feedback_type": type,
+        **{name: None if text is None else clean_text(text) for name, text in texts.items()},
         "min_rating": min_rating,
         "max_rating": max_rating,
         "since": since,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,7 +15,7 @@ from langgraph_persist.errors import NotRecorded
 from langgraph_persist.prompts.significance import Sample, adjusted, difference, require_scipy
 
 Metric: TypeAlias = Literal["score", "rating"]
-Samples: TypeAlias = Mapping[str | None, dict[float, int]]
+Samples: TypeAlias = Mapping[str | None, Sample]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,24 +160,20 @@ class Prompts:
         rows = self._statements.rows("versions", **asked)
         if not rows:
             raise NotRecorded(f"no model call with a prompt {name!r} is recorded")
-        used = {row["prompt_version"]: row for row in self._statements.rows("turns", **asked)}
-        scores = _samples(self._statements.rows("scores", **asked))
-        ratings = _samples(self._statements.rows("ratings", **asked))
-        versions = [
-            _version(row, used[row["prompt_version"]], scores, ratings)
-            for row in rows
-            if row["prompt_version"] in used
-        ]
+        judged = self._statements.rows("judgements", **asked)
+        scores, ratings = _samples("score", judged), _samples("rating", judged)
+        versions = [_version(row, judged, scores, ratings) for row in rows]
         return versions, scores, ratings
 
 
-def _version(row: Row, used: Row, scores: Samples, ratings: Samples) -> PromptVersion:
+def _version(row: Row, judged: list[Row], scores: Samples, ratings: Samples) -> PromptVersion:
     version = row["prompt_version"]
+    used = [(one["turns"], one["mixed"]) for one in judged if one["prompt_version"] == version]
     score, rating = scores.get(version, {}), ratings.get(version, {})
     return PromptVersion(
         **row,
-        turns=used["turns"],
-        mixed_turns=used["mixed_turns"],
+        turns=sum(turns for turns, _ in used),
+        mixed_turns=sum(turns for turns, mixed in used if mixed),
         scores=sum(score.values()),
         avg_score=_average(score),
         ratings=sum(rating.values()),
@@ -184,10 +181,12 @@ def _version(row: Row, used: Row, scores: Samples, ratings: Samples) -> PromptVe
     )
 
 
-def _samples(rows: list[Row]) -> dict[str | None, dict[float, int]]:
-    found: dict[str | None, dict[float, int]] = {}
-    for row in rows:
-        found.setdefault(row["prompt_version"], {})[row["value"]] = row["times"]
+def _samples(metric: Metric, judged: list[Row]) -> Samples:
+    """How often each version got each value, in turns of its own."""
+    found: dict[str | None, Counter[float]] = {}
+    for row in judged:
+        if row[metric] is not None and not row["mixed"]:
+            found.setdefault(row["prompt_version"], Counter())[row[metric]] += row["turns"]
     return found
 
 

@@ -17,6 +17,8 @@ from langgraph_persist.errors import ConfigurationError
 EXACT = 20_000
 """Up to so many arrangements are counted one by one."""
 
+_MOST_VALUES = 200
+
 Sample = Mapping[float, int]
 """How often each value was given."""
 
@@ -46,10 +48,8 @@ def difference(a: Sample, b: Sample) -> tuple[float | None, float | None]:
         return None, None
     stats = require_scipy()
     enough = min(len(x), len(y)) > 1
-    if enough and math.comb(len(x) + len(y), len(x)) <= EXACT:
-        method = stats.PermutationMethod(n_resamples=math.inf)
-    else:
-        method = "asymptotic"
+    count_all = enough and _are_few(len(x), len(y))
+    method = stats.PermutationMethod(n_resamples=math.inf) if count_all else "asymptotic"
     found = stats.mannwhitneyu(y, x, alternative="two-sided", method=method)
     effect = 2 * float(found.statistic) / (len(x) * len(y)) - 1
     return (_probability(found.pvalue) if enough else None), effect
@@ -62,6 +62,13 @@ def adjusted(p_values: Sequence[float | None]) -> list[float | None]:
         return list(p_values)
     corrected = iter(require_scipy().false_discovery_control(known).tolist())
     return [None if p is None else next(corrected) for p in p_values]
+
+
+def _are_few(n: int, m: int) -> bool:
+    """Whether so many values of each sample have few enough arrangements."""
+    # Of two samples with more values than this there are more arrangements, and counting them
+    # would take long.
+    return n + m <= _MOST_VALUES and math.comb(n + m, n) <= EXACT
 
 
 def _values(sample: Sample) -> list[float]:

@@ -60,6 +60,7 @@ LIMIT %(limit)s
 
 -- dataset --
 -- A page of evaluations with what was evaluated, by session; every filter is optional.
+-- Each table begins where the page does: a merge of them would read all before it.
 SELECT
     e.thread_id, e.id, e.evaluation_type, e.turn, e.details, e.evaluator, e.created_at,
     e.updated_at, w.id AS workflow_id, w.name AS workflow,
@@ -71,8 +72,10 @@ FROM {{schema}}.evaluations AS e
 JOIN {{schema}}.sessions AS s ON s.thread_id = e.thread_id
 LEFT JOIN {{schema}}.workflows AS w
     ON w.thread_id = e.thread_id AND w.turn = coalesce(e.turn, s.turns)
+    AND (%(after_thread)s::text IS NULL OR w.thread_id >= %(after_thread)s)
 LEFT JOIN {{schema}}.workflows AS f
     ON f.thread_id = e.thread_id AND f.turn = 1 AND e.turn IS NULL
+    AND (%(after_thread)s::text IS NULL OR f.thread_id >= %(after_thread)s)
 LEFT JOIN {{schema}}.users AS u ON u.id = s.user_id
 LEFT JOIN {{schema}}.organizations AS o ON o.id = s.organization_id
 WHERE (%(thread_id)s::text IS NULL OR e.thread_id = %(thread_id)s)
@@ -87,6 +90,7 @@ WHERE (%(thread_id)s::text IS NULL OR e.thread_id = %(thread_id)s)
     )
     AND (%(since)s::timestamptz IS NULL OR e.created_at >= %(since)s)
     AND (%(until)s::timestamptz IS NULL OR e.created_at < %(until)s)
+    AND (%(after_thread)s::text IS NULL OR s.thread_id >= %(after_thread)s)
     AND (
         %(after_thread)s::text IS NULL
         OR (e.thread_id, e.id) > (%(after_thread)s, %(after_id)s::uuid)

@@ -75,6 +75,7 @@ LIMIT %(limit)s
 
 -- dataset --
 -- A page of feedback with what it is about, by session; every filter is optional.
+-- Each table begins where the page does: a merge of them would read all before it.
 SELECT
     f.thread_id, f.id, w.turn, f.workflow_id, f.plan_id, u.username AS "user", f.rating,
     f.feedback_type, f.comment, f.context_data AS context, f.created_at, f.updated_at,
@@ -87,10 +88,13 @@ SELECT
 FROM {{schema}}.feedback AS f
 JOIN {{schema}}.sessions AS s ON s.thread_id = f.thread_id
 LEFT JOIN {{schema}}.workflows AS w ON w.thread_id = f.thread_id AND w.id = f.workflow_id
+    AND (%(after_thread)s::text IS NULL OR w.thread_id >= %(after_thread)s)
 LEFT JOIN {{schema}}.workflows AS l
     ON l.thread_id = f.thread_id AND l.turn = s.turns AND f.workflow_id IS NULL
+    AND (%(after_thread)s::text IS NULL OR l.thread_id >= %(after_thread)s)
 LEFT JOIN {{schema}}.workflows AS a
     ON a.thread_id = f.thread_id AND a.turn = 1 AND f.workflow_id IS NULL
+    AND (%(after_thread)s::text IS NULL OR a.thread_id >= %(after_thread)s)
 LEFT JOIN {{schema}}.users AS u ON u.id = f.user_id
 LEFT JOIN {{schema}}.organizations AS o ON o.id = s.organization_id
 WHERE (%(thread_id)s::text IS NULL OR f.thread_id = %(thread_id)s)
@@ -100,6 +104,7 @@ WHERE (%(thread_id)s::text IS NULL OR f.thread_id = %(thread_id)s)
     AND (%(max_rating)s::integer IS NULL OR f.rating <= %(max_rating)s)
     AND (%(since)s::timestamptz IS NULL OR f.created_at >= %(since)s)
     AND (%(until)s::timestamptz IS NULL OR f.created_at < %(until)s)
+    AND (%(after_thread)s::text IS NULL OR s.thread_id >= %(after_thread)s)
     AND (
         %(after_thread)s::text IS NULL
         OR (f.thread_id, f.id) > (%(after_thread)s, %(after_id)s::uuid)

@@ -19,58 +19,28 @@ WHERE g.prompt_name = %(name)s
 GROUP BY g.prompt_name, g.prompt_version
 ORDER BY min(g.started_at), g.prompt_version
 
--- scores --
--- How often turns in which one version of a prompt was used, and no other, got each score.
+-- judgements --
+-- In how many turns each version was used, alone or with others, and what these were worth.
 SELECT
-    used.prompt_version, (e.details ->> 'score')::double precision AS value,
-    count(*) AS times
-FROM (
-    SELECT g.thread_id, g.workflow_id, min(g.prompt_version) AS prompt_version
-    FROM {{schema}}.generations AS g
-    WHERE g.prompt_name = %(name)s
-        AND (%(since)s::timestamptz IS NULL OR g.started_at >= %(since)s)
-        AND (%(until)s::timestamptz IS NULL OR g.started_at < %(until)s)
-    GROUP BY g.thread_id, g.workflow_id
-    HAVING min(g.prompt_version) IS NOT DISTINCT FROM max(g.prompt_version)
-        AND count(g.prompt_version) IN (0, count(*))
-) AS used
-JOIN {{schema}}.workflows AS w ON w.thread_id = used.thread_id AND w.id = used.workflow_id
-JOIN {{schema}}.evaluations AS e ON e.thread_id = w.thread_id AND e.turn = w.turn
-GROUP BY used.prompt_version, (e.details ->> 'score')::double precision
-
--- ratings --
--- How often turns in which one version of a prompt was used got each rating, on average of theirs.
-SELECT used.prompt_version, f.rating AS value, count(*) AS times
-FROM (
-    SELECT g.thread_id, g.workflow_id, min(g.prompt_version) AS prompt_version
-    FROM {{schema}}.generations AS g
-    WHERE g.prompt_name = %(name)s
-        AND (%(since)s::timestamptz IS NULL OR g.started_at >= %(since)s)
-        AND (%(until)s::timestamptz IS NULL OR g.started_at < %(until)s)
-    GROUP BY g.thread_id, g.workflow_id
-    HAVING min(g.prompt_version) IS NOT DISTINCT FROM max(g.prompt_version)
-        AND count(g.prompt_version) IN (0, count(*))
-) AS used
-JOIN (
-    SELECT b.thread_id, b.workflow_id, avg(b.rating)::double precision AS rating
-    FROM {{schema}}.feedback AS b
-    WHERE b.rating IS NOT NULL AND b.workflow_id IS NOT NULL
-    GROUP BY b.thread_id, b.workflow_id
-) AS f ON f.thread_id = used.thread_id AND f.workflow_id = used.workflow_id
-GROUP BY used.prompt_version, f.rating
-
--- turns --
--- In how many turns each version of a prompt was used, and in how many along with others.
-SELECT
-    used.prompt_version, count(*) AS turns, count(*) FILTER (WHERE used.of > 1) AS mixed_turns
+    used.prompt_version, used.versions > 1 AS mixed,
+    (e.details ->> 'score')::double precision AS score, f.rating, count(*) AS turns
 FROM (
     SELECT
         g.thread_id, g.workflow_id, g.prompt_version,
-        count(*) OVER (PARTITION BY g.thread_id, g.workflow_id) AS of
+        count(*) OVER (PARTITION BY g.thread_id, g.workflow_id) AS versions
     FROM {{schema}}.generations AS g
     WHERE g.prompt_name = %(name)s
         AND (%(since)s::timestamptz IS NULL OR g.started_at >= %(since)s)
         AND (%(until)s::timestamptz IS NULL OR g.started_at < %(until)s)
     GROUP BY g.thread_id, g.workflow_id, g.prompt_version
 ) AS used
-GROUP BY used.prompt_version
+JOIN {{schema}}.workflows AS w ON w.thread_id = used.thread_id AND w.id = used.workflow_id
+LEFT JOIN {{schema}}.evaluations AS e ON e.thread_id = w.thread_id AND e.turn = w.turn
+LEFT JOIN (
+    SELECT b.thread_id, b.workflow_id, avg(b.rating)::double precision AS rating
+    FROM {{schema}}.feedback AS b
+    WHERE b.rating IS NOT NULL AND b.workflow_id IS NOT NULL
+    GROUP BY b.thread_id, b.workflow_id
+) AS f ON f.thread_id = w.thread_id AND f.workflow_id = w.id
+GROUP BY
+    used.prompt_version, used.versions > 1, (e.details ->> 'score')::double precision, f.rating
