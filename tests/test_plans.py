@@ -158,6 +158,34 @@ def test_an_agents_todos_become_a_plan_with_results(persist: Persist, rows: Rows
     ]
 
 
+def test_a_plan_costs_what_was_spent_on_it(migrated: str, rows: Rows) -> None:
+    script = [
+        answer("Let me see."),
+        call("write_todos", 1, todos=[todo("look", "in_progress")]),
+        call("weather", 2, city="Oslo"),
+        call("write_todos", 3, todos=[todo("look", "completed")]),
+        answer("It is sunny."),
+        answer("You are welcome."),
+    ]
+    prices: Any = {"fake-1": {"input": 1_000_000, "output": 0}}
+    with Persist(migrated, prices=prices) as persist:
+        agent = persist.attach(
+            create_agent(
+                Scripted(messages=iter(script)),
+                tools=[weather],
+                middleware=[TodoListMiddleware()],
+                checkpointer=persist.checkpointer,
+            )
+        )
+        for said in ("Hello!", "Weather in Oslo?", "Thanks!"):
+            question: Any = {"messages": said}
+            agent.invoke(question, persist.config("t"))
+    (plan,) = rows("SELECT actual_cost FROM plans")
+    each = rows("SELECT prompt_tokens, cost_usd FROM generations ORDER BY started_at")
+    assert all(generation["cost_usd"] == generation["prompt_tokens"] for generation in each)
+    assert plan["actual_cost"] == sum(generation["cost_usd"] for generation in each[2:4])
+
+
 # --- versions ---
 
 

@@ -62,11 +62,16 @@ ON CONFLICT (thread_id) DO UPDATE SET
 -- What becomes of sessions during a run: the context of the conversation, and when they expire.
 UPDATE {{schema}}.sessions AS t SET
     current_context = coalesce(e.current_context, t.current_context),
-    expires_at = coalesce(now() + make_interval(secs => e.seconds_to_live), t.expires_at),
+    expires_at = coalesce(e.expires_at, t.expires_at),
     updated_at = now()
-FROM jsonb_to_recordset(%(rows)s) AS e (
-    thread_id text, current_context jsonb, seconds_to_live double precision
-)
+FROM (
+    SELECT
+        r.thread_id, r.current_context,
+        now() + make_interval(secs => r.seconds_to_live) AS expires_at
+    FROM jsonb_to_recordset(%(rows)s) AS r (
+        thread_id text, current_context jsonb, seconds_to_live double precision
+    )
+) AS e
 WHERE t.thread_id = ANY(%(threads)s) AND t.thread_id = e.thread_id
 
 -- workflows --

@@ -13,8 +13,9 @@ WHERE s.thread_id = %(thread_id)s
 -- Ends a session; the time of its first end stays.
 UPDATE {{schema}}.sessions AS t SET
     status = %(status)s,
-    ended_at = coalesce(t.ended_at, now()),
-    updated_at = now()
+    ended_at = coalesce(t.ended_at, this.moment),
+    updated_at = this.moment
+FROM (SELECT now()) AS this (moment)
 WHERE t.thread_id = %(thread_id)s AND t.status <> %(status)s
 
 -- retry_session --
