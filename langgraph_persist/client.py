@@ -307,7 +307,11 @@ class Persist:
         """Records by hand what runs outside of LangChain."""
         prices = Prices.of(self._prices)
         return Recorder(
-            self._opened(), users=self.users, session_ttl=self._session_ttl, prices=prices
+            self._opened(),
+            users=self.users,
+            quotas=self.handler.quotas,
+            session_ttl=self._session_ttl,
+            prices=prices,
         )
 
     @cached_property

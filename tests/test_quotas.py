@@ -289,6 +289,58 @@ def test_users_are_limited(persist: Persist) -> None:
     assert used(persist, "users") == Quota(name="users", limit=2, used=2, resets_at=None)
 
 
+# --- workflows recorded by hand ---
+
+
+def test_workflows_by_hand_are_refused_too(persist: Persist) -> None:
+    persist.organizations.save("acme", max_daily_requests=1)
+    with persist.recorder.start_workflow("w", user="ann", organization="acme"):
+        ask(persist, "inner", organization="acme")  # part of it
+    with pytest.raises(QuotaExceeded) as refused:
+        persist.recorder.start_workflow("w", user="ann", organization="acme", user_input="hi")
+
+    assert (refused.value.limit, refused.value.used) == (1, 1)
+    with pytest.raises(ConfigurationError, match="no workflow is recorded in this context"):
+        persist.recorder.cancel()
+    (workflow,) = persist.history.workflows(status="refused")
+    assert (workflow.user, workflow.user_input) == ("ann", "hi")
+    assert workflow.error_type == "langgraph_persist.errors.QuotaExceeded"
+    assert [run.status for run in workflow.runs] == ["refused"]
+    (metric,) = persist.usage.metrics("success_rate")
+    assert (metric.data["completed"], metric.data["refused"]) == (1, 1)
+    assert used(persist, "daily_requests").used == 1
+    persist.usage.rebuild()
+    assert persist.usage.metrics("success_rate") == [metric]
+    assert used(persist, "daily_requests").used == 1
+
+
+async def test_workflows_by_hand_are_refused_in_event_loops(persist: Persist) -> None:
+    persist.organizations.save("acme", max_daily_requests=0)
+    with pytest.raises(QuotaExceeded):
+        async with persist.recorder.start_workflow("w", organization="acme"):
+            raise AssertionError("it must not begin")
+    persist.flush()
+    assert len(persist.history.workflows(status="refused")) == 1
+
+
+def test_a_stranger_by_hand_is_no_user(persist: Persist) -> None:
+    persist.organizations.save("acme", max_users=0)
+    with pytest.raises(QuotaExceeded, match="0 users"):
+        persist.recorder.start_workflow("w", user="eve", organization="acme")
+    with pytest.raises(NotRecorded):
+        persist.users.get("eve")
+    assert persist.history.last().user is None
+
+
+def test_counting_only_refuses_nothing_by_hand(migrated: str) -> None:
+    with Persist(migrated, enforce_quotas=False) as persist:
+        persist.organizations.save("acme", max_daily_requests=0)
+        for _ in range(2):
+            with persist.recorder.start_workflow("w", organization="acme"):
+                pass
+        assert used(persist, "daily_requests").used == 2
+
+
 # --- what must not happen ---
 
 

@@ -11,36 +11,12 @@ import inspect
 import sys
 from collections.abc import Callable
 from contextvars import ContextVar
-from datetime import datetime
 from types import MethodType
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import Any, TypeVar, cast
 
-import psycopg
-
-from langgraph_persist.errors import PersistError, QuotaExceeded
+from langgraph_persist.quotas import Answer, Request, ask
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-
-class Request(NamedTuple):
-    """Whose workflow is about to start, and when."""
-
-    user: str | None
-    organization: str | None
-    at: datetime
-
-
-class Answer(NamedTuple):
-    """Whether a request needs no more counting, since it was counted or is refused."""
-
-    settled: bool
-    at: datetime
-    refusal: QuotaExceeded | None = None
-
-    @property
-    def is_stranger(self) -> bool:
-        """Whether the user is not to be made, since the organization has no room for another."""
-        return self.refusal is not None and self.refusal.quota == "users"
 
 
 _answer: ContextVar[Answer | None] = ContextVar("langgraph_persist_answer", default=None)
@@ -107,11 +83,4 @@ class _Starting:
 
 
 def _ask(handler: Any, request: Request) -> Answer:
-    try:
-        counted = handler.quotas.admit(request.user, request.organization, request.at)
-        return Answer(counted, request.at)
-    except QuotaExceeded as refusal:
-        return Answer(True, request.at, refusal)
-    except (psycopg.Error, PersistError) as error:
-        handler.failures.add("admit", error)
-        return Answer(False, request.at)
+    return ask(handler.quotas, request, handler.failures)

@@ -33,7 +33,7 @@ from langgraph_persist.extract import (
 )
 from langgraph_persist.handler import attempts, ids
 from langgraph_persist.handler.abandoned import Abandoned
-from langgraph_persist.handler.admission import Request, needs_admission, take_answer
+from langgraph_persist.handler.admission import needs_admission, take_answer
 from langgraph_persist.handler.calls import (
     GraphCall,
     graph_call,
@@ -76,7 +76,7 @@ from langgraph_persist.journal import (
     release,
     share,
 )
-from langgraph_persist.quotas import Quotas
+from langgraph_persist.quotas import Quotas, Request
 from langgraph_persist.usage import Costs, Price, Prices
 
 # Only LangGraph tells callbacks the thread_id; any other runnable has it in its metadata.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -15,7 +15,8 @@ from langchain_core.utils.uuid import uuid7
 from langgraph_persist.errors import ConfigurationError, NotRecorded
 from langgraph_persist.extract import clean_text, error_fields, keep_for
 from langgraph_persist.journal import Fields, Journal, Rows, Unit, Within, place_in
-from langgraph_persist.quotas import User, Users
+from langgraph_persist.quotas import Answer, Quotas, User, Users, ask
+from langgraph_persist.quotas import Request as Asked
 from langgraph_persist.recorder import calls
 from langgraph_persist.recorder.node import RecordedNode
 from langgraph_persist.recorder.workflow import RecordedWorkflow, Request
@@ -41,10 +42,11 @@ class Recorder:
         journal: Journal,
         *,
         users: Users,
+        quotas: Quotas | None = None,
         session_ttl: timedelta | None = None,
         prices: Prices | None = None,
     ) -> None:
-        self._journal, self._users = journal, users
+        self._journal, self._users, self._quotas = journal, users, quotas
         self._session_ttl = session_ttl
         self._costs = Costs(prices or Prices.of(None), lambda event, error: None)
 
@@ -98,6 +100,10 @@ class Recorder:
             settings: what the user has chosen.
             metadata: anything.
             tags: words to find it by.
+
+        Raises:
+            QuotaExceeded: the organization has reached a limit; it is recorded as refused. To know,
+                the database is asked where a user or an organization is named.
         """
         request = Request(
             name=name,
@@ -109,7 +115,12 @@ class Recorder:
             metadata=metadata,
             tags=tags,
         )
-        return RecordedWorkflow(self._journal, thread_id, request, self._session_ttl)
+        answer = self._ask(user, organization)
+        started = RecordedWorkflow(self._journal, thread_id, request, self._session_ttl, answer)
+        if answer is not None and answer.refusal is not None:
+            started.refuse(answer.refusal)
+            raise answer.refusal
+        return started
 
     def complete_workflow(
         self, result: Any = None, *, workflow: RecordedWorkflow | None = None
@@ -238,6 +249,12 @@ class Recorder:
         return UUID(str(fields["id"]))
 
     # --- where ---
+
+    def _ask(self, user: str | None, organization: str | None) -> Answer | None:
+        if self._quotas is None or (user is None and organization is None):
+            return None
+        asked = Asked(user, organization, datetime.now(UTC))
+        return ask(self._quotas, asked, self._journal.failures)
 
     def _workflow(self, workflow: RecordedWorkflow | None) -> RecordedWorkflow:
         owner = self._place(workflow).workflow.owner

@@ -13,7 +13,7 @@ from uuid import UUID
 
 from langchain_core.utils.uuid import uuid7
 
-from langgraph_persist.errors import ConfigurationError, DurabilityError
+from langgraph_persist.errors import ConfigurationError, DurabilityError, QuotaExceeded
 from langgraph_persist.extract import clean_text, error_fields, keep_for, root_input, to_json
 from langgraph_persist.journal import (
     Clock,
@@ -27,9 +27,10 @@ from langgraph_persist.journal import (
     current_place,
     instance_id,
 )
+from langgraph_persist.quotas import Answer
 from langgraph_persist.recorder.node import CANCELLED
 
-Status = Literal["completed", "failed", "cancelled"]
+Status = Literal["completed", "failed", "cancelled", "refused"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,11 +66,18 @@ class RecordedWorkflow:
     """
 
     def __init__(
-        self, journal: Journal, thread_id: str | None, request: Request, ttl: timedelta | None
+        self,
+        journal: Journal,
+        thread_id: str | None,
+        request: Request,
+        ttl: timedelta | None,
+        answer: Answer | None = None,
     ) -> None:
         id: UUID = uuid7()
         self._journal, self._ttl, self._request = journal, ttl, request
-        self._clock = Clock()
+        self._answer = answer
+        self._user = None if answer and answer.is_stranger else request.user
+        self._clock = Clock(answer.at if answer else None)
         self._committed: Future[None] | None = None
         run = Run(id, clean_text(thread_id) if thread_id else str(id), id)
         self.recorded = Recorded(run, journal, self)
@@ -106,6 +114,10 @@ class RecordedWorkflow:
         self._committed = self._journal.commit(Unit(self.thread_id, rows))
         if not _in_event_loop():
             self._committed.result()
+
+    def refuse(self, refusal: QuotaExceeded) -> None:
+        """It is not admitted: record that, and nothing else of it."""
+        self.end("refused", error=refusal)
 
     def __enter__(self) -> RecordedWorkflow:
         return self
@@ -157,14 +169,15 @@ class RecordedWorkflow:
         rows: Rows = []
         if slug := request.organization:
             rows.append(("organizations", {"id": uuid7(), "name": slug, "slug": slug}))
-        if request.user:
-            user = {"id": uuid7(), "username": request.user, "organization": slug}
+        if self._user:
+            user = {"id": uuid7(), "username": self._user, "organization": slug}
             rows.append(("users", user))
         opened = self._workflow_fields() | request.fields() | {"status": "running"}
+        opened |= {"is_new": True, "admitted": self._answer is not None and self._answer.settled}
         opened["input"], contents = self._content(request.input)
         session = {
             "thread_id": self.thread_id,
-            "user": request.user,
+            "user": self._user,
             "organization": request.organization,
             "initial_input": opened["user_input"],
         }
@@ -183,7 +196,7 @@ class RecordedWorkflow:
             "completed_at": self._clock.now,
             "duration_ms": self._clock.elapsed_ms,
         }
-        if error is not None and status == "failed":
+        if error is not None and status in ("failed", "refused"):
             ended |= error_fields(error)
         workflow = self._workflow_fields() | ended
         workflow["result"], contents = self._content(result)
@@ -210,7 +223,7 @@ class RecordedWorkflow:
             "thread_id": self.thread_id,
             "id": self.id,
             "name": clean_text(self._request.name),
-            "user": self._request.user,
+            "user": self._user,
             "organization": self._request.organization,
             "started_at": self._clock.at,
         }
@@ -221,7 +234,7 @@ class RecordedWorkflow:
             "id": self.id,
             "workflow_id": self.id,
             "kind": "start",
-            "user": self._request.user,
+            "user": self._user,
             "started_at": self._clock.at,
             "instance_id": instance_id(),
         }
