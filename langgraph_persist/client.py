@@ -46,6 +46,7 @@ from langgraph_persist.projections import (
 )
 from langgraph_persist.quotas import Organizations, Users
 from langgraph_persist.recorder import Recorder
+from langgraph_persist.reports import Reports
 from langgraph_persist.retention import GRACE, Policy, Retention, RetentionReport, Sessions
 from langgraph_persist.saver import PersistSaver, state_of
 from langgraph_persist.sessions import Sessions as SessionsApi
@@ -357,6 +358,11 @@ class Persist:
         from langgraph_persist.prompts import Prompts
 
         return Prompts(self._statements("prompts"))
+
+    @cached_property
+    def reports(self) -> Reports:
+        """What users, nodes and models did in a time, and what it cost."""
+        return Reports(self._statements("reports"))
 
     @property
     def url(self) -> str:

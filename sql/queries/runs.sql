@@ -125,3 +125,9 @@ WHERE w.thread_id = %(thread_id)s AND w.id = l.workflow_id AND w.status = 'runni
 UPDATE {{schema}}.hitl_events AS t SET status = 'timeout', updated_at = now()
 WHERE t.status = 'pending' AND t.timeout_at <= now()
 RETURNING t.thread_id, t.id, t.interrupt_id
+
+-- reopen_periods --
+-- The sums for reports are not right any more where these rows began.
+DELETE FROM {{schema}}.report_periods AS p
+USING jsonb_to_recordset(%(rows)s) AS e (kind text, period_start timestamptz)
+WHERE p.kind = e.kind AND p.period_start = e.period_start

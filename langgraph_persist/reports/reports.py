@@ -1,0 +1,354 @@
+"""The reports, as ``persist.reports``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Literal, TypeAlias, get_args
+from uuid import UUID
+
+import psycopg
+
+from langgraph_persist.database.statements import Row, Statements
+from langgraph_persist.errors import ConfigurationError
+from langgraph_persist.history import TranscriptLine, Workflow
+from langgraph_persist.reports.periods import Cover, Kind, Periods
+from langgraph_persist.reports.rows import (
+    Cost,
+    ModelUsage,
+    NodePerformance,
+    PromptVersion,
+    TimelineEvent,
+    UserSuccess,
+)
+from langgraph_persist.reports.sums import Sums, gather
+from langgraph_persist.reports.table import Report
+
+By: TypeAlias = Literal["day", "organization", "user", "model"]
+
+_TOKENS = (
+    "prompt_tokens",
+    "completion_tokens",
+    "total_tokens",
+    "cache_read_tokens",
+    "cache_creation_tokens",
+    "reasoning_tokens",
+)
+_CALLS = (
+    "calls",
+    "failed",
+    "cache_hits",
+    *_TOKENS,
+    "cost_usd",
+    "timed",
+    "latency_ms",
+    "streamed",
+    "first_token_ms",
+)
+_NODES = ("executions", "completed", "failed", "timed", "duration_ms", "max_ms")
+
+
+class Reports:
+    """What the record adds up to, for any time: aware datetimes, ``since`` included, ``until`` not.
+
+    Of hours and days that are over, sums are kept: the first report that needs them makes them, and
+    whatever is written to such a time later makes them anew. So a report says what the record
+    holds; a copied session is not counted again. Where the database may not be written to, reports
+    are the same and take longer.
+    """
+
+    def __init__(self, statements: Statements) -> None:
+        self._statements = statements
+        self._periods = Periods(statements)
+
+    def user_success(
+        self,
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        user: str | None = None,
+        organization: str | None = None,
+        limit: int | None = None,
+    ) -> Report[UserSuccess]:
+        """How the workflows of users have ended that began in a time; the busiest users first."""
+        given = _checked(since, until, limit) | {"user": user, "organization": organization}
+        return Report(UserSuccess, self._read(UserSuccess, "user_success", given))
+
+    def node_performance(
+        self,
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        user: str | None = None,
+        organization: str | None = None,
+        workflow: str | None = None,
+        limit: int | None = None,
+    ) -> Report[NodePerformance]:
+        """How the nodes did that began in a time, by the workflow's name; the busiest first.
+
+        ``p50_ms`` and ``p95_ms`` are right to within 1 %.
+        """
+        _checked(since, until, limit)
+        given = {"user": user, "organization": organization, "workflow": workflow}
+        cover = self._cover("nodes", since, until, user)
+        parts = [
+            *self._stored(cover, given, "stored_nodes", "stored_durations"),
+            *self._fresh(cover, given, "fresh_nodes"),
+        ]
+        found = gather(parts, ("workflow", "node", "node_type"), _NODES)
+        rows = [_node(key, sums) for key, sums in found.items()]
+        rows.sort(key=lambda row: (-row.executions, row.workflow, row.node, row.node_type))
+        return Report(NodePerformance, rows[:limit])
+
+    def model_usage(
+        self,
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        user: str | None = None,
+        organization: str | None = None,
+        model: str | None = None,
+        limit: int | None = None,
+    ) -> Report[ModelUsage]:
+        """What was asked of models in a time, the busiest first.
+
+        ``p50_latency_ms`` and ``p95_latency_ms`` are right to within 1 %.
+        """
+        _checked(since, until, limit)
+        given = {"user": user, "organization": organization, "model": model}
+        given |= _grouping(("model",)) | {"timed": True, "timezone": "UTC"}
+        cover = self._cover("models", since, until, user)
+        parts = [
+            *self._stored(cover, given, "stored_models", "stored_latencies"),
+            *self._fresh(cover, given, "fresh_models"),
+        ]
+        found = gather(parts, ("provider", "model"), _CALLS)
+        rows = [_model(key, sums) for key, sums in found.items()]
+        rows.sort(key=lambda row: (-row.calls, row.provider or "", row.model or ""))
+        return Report(ModelUsage, rows[:limit])
+
+    def costs(
+        self,
+        by: By | Sequence[By] = "day",
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        timezone: str = "UTC",
+        user: str | None = None,
+        organization: str | None = None,
+        model: str | None = None,
+        limit: int | None = None,
+    ) -> Report[Cost]:
+        """What model calls of a time cost, by day, organization, user or model, or several of them.
+
+        Days are those of ``timezone``, an IANA name as ``Europe/Berlin``; they come in their
+        order, and what cost most first.
+        """
+        _checked(since, until, limit)
+        wanted = _wanted(by)
+        self._require_zone(timezone)
+        given = {"user": user, "organization": organization, "model": model}
+        given |= _grouping(wanted) | {"timed": False, "timezone": timezone}
+        found = gather(
+            self._spent(wanted, since, until, given),
+            ("day", "organization", "user", "provider", "model"),
+            _CALLS,
+        )
+        rows = [_cost(key, sums) for key, sums in found.items()]
+        rows.sort(key=_by_day_and_cost)
+        return Report(Cost, rows[:limit])
+
+    def timeline(self, workflow: Workflow | UUID | str) -> Report[TimelineEvent]:
+        """All that happened in a workflow, in its order; nothing where it is not recorded."""
+        id = workflow.id if isinstance(workflow, Workflow) else workflow
+        try:
+            given = {"workflow_id": id if isinstance(id, UUID) else UUID(id)}
+        except ValueError:
+            raise ConfigurationError(f"{id!r} is no workflow id; ids are UUIDs") from None
+        return Report(TimelineEvent, self._read(TimelineEvent, "timeline", given))
+
+    def transcript(self, thread: str) -> Report[TranscriptLine]:
+        """What was said in a thread, turn by turn."""
+        given = {"thread_id": thread}
+        return Report(TranscriptLine, self._read(TranscriptLine, "transcript", given))
+
+    def prompt_versions(
+        self,
+        name: str | None = None,
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        model: str | None = None,
+        limit: int | None = None,
+    ) -> Report[PromptVersion]:
+        """What the calls of a time took by version of their prompt, and how they were judged."""
+        given = _checked(since, until, limit) | {"name": name, "model": model}
+        return Report(PromptVersion, self._read(PromptVersion, "prompt_versions", given))
+
+    def refresh(
+        self,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        *,
+        anew: bool = False,
+    ) -> int:
+        """Make the sums that reports of a time need, ahead of them; returns of how many periods.
+
+        Args:
+            since: by default since the oldest recorded workflow.
+            until: by default until now.
+            anew: also those that are there: the record was changed by other means than this
+                package.
+        """
+        _checked(since, until, None)
+        if anew:
+            self._periods.forget(since, until)
+        return self._periods.refresh(since, until)
+
+    # --- parts of reports ---
+
+    def _spent(
+        self,
+        wanted: Sequence[By],
+        since: datetime | None,
+        until: datetime | None,
+        given: dict[str, Any],
+    ) -> Iterator[Row]:
+        by_user = "user" in wanted
+        borders = self._midnights(since, until, given["timezone"]) if "day" in wanted else []
+        # Of users there are sums of UTC's days only.
+        zoned = by_user and any((at.hour, at.minute, at.second) != (0, 0, 0) for at in borders)
+        kind: Kind = "users" if by_user else "models"
+        if zoned:
+            cover = Cover([(since, until)])
+        else:
+            cover = self._cover(kind, since, until, given["user"], borders)
+        yield from self._stored(cover, given, f"stored_{kind}")
+        yield from self._fresh(cover, given, "fresh_models")
+
+    def _cover(
+        self,
+        kind: Kind,
+        since: datetime | None,
+        until: datetime | None,
+        user: str | None,
+        borders: Sequence[datetime] = (),
+    ) -> Cover:
+        """Sums are of all users together; one user's rows are few."""
+        if user is not None:
+            return Cover([(since, until)])
+        return self._periods.cover(kind, since, until, borders)
+
+    def _stored(self, cover: Cover, given: Mapping[str, Any], *names: str) -> Iterator[Row]:
+        if cover.start is None:
+            return
+        total = given["organization"] is None and not given.get("by_organization")
+        where = {"from": cover.start, "to": cover.end, "but": cover.but, "total": total}
+        for name in names:
+            yield from self._statements.rows(name, **given, **where)
+
+    def _fresh(self, cover: Cover, given: Mapping[str, Any], name: str) -> Iterator[Row]:
+        for start, end in cover.fresh:
+            yield from self._statements.rows(name, **given, **{"from": start, "to": end})
+
+    def _read(self, row: Any, name: str, given: Mapping[str, Any]) -> Iterator[Any]:
+        return (row(**found) for found in self._statements.rows(name, **given))
+
+    def _midnights(
+        self, since: datetime | None, until: datetime | None, timezone: str
+    ) -> list[datetime]:
+        """When days begin, between the first and the last that are recorded or asked for."""
+        (span,) = self._statements.rows("recorded_span")
+        if span["first"] is None:
+            return []
+        where = {"from": since or span["first"], "to": until or span["now"], "timezone": timezone}
+        found: list[datetime] = [r["midnight"] for r in self._statements.rows("midnights", **where)]
+        return [at.astimezone(UTC) for at in found]
+
+    def _require_zone(self, timezone: str) -> None:
+        try:
+            self._statements.rows("zone", timezone=timezone)
+        except psycopg.errors.InvalidParameterValue as error:
+            raise ConfigurationError(str(error.diag.message_primary)) from None
+
+
+def _checked(since: datetime | None, until: datetime | None, limit: int | None) -> dict[str, Any]:
+    """The parameters of a time, if it is one."""
+    for at in (since, until):
+        if at is not None and at.tzinfo is None:
+            raise ConfigurationError(f"{at!r} has no time zone: say which, as datetime.now(UTC)")
+    if since is not None and until is not None and since > until:
+        raise ConfigurationError(f"nothing is since {since} and until {until}")
+    if limit is not None and limit < 1:
+        raise ConfigurationError(f"limit must be at least 1, not {limit}")
+    return {"from": since, "to": until, "limit": limit}
+
+
+def _wanted(by: By | Sequence[By]) -> Sequence[By]:
+    wanted: Sequence[Any] = [by] if isinstance(by, str) else list(by)
+    if unknown := [name for name in wanted if name not in get_args(By)]:
+        raise ConfigurationError(f"no costs by {unknown[0]!r}; there are {', '.join(get_args(By))}")
+    return wanted
+
+
+def _grouping(wanted: Iterable[By]) -> dict[str, Any]:
+    return {f"by_{name}": name in wanted for name in get_args(By)}
+
+
+# --- sums as rows ---
+
+
+def _node(key: tuple[Any, ...], sums: Sums) -> NodePerformance:
+    workflow, node, node_type = key
+    return NodePerformance(
+        workflow=workflow,
+        node=node,
+        node_type=node_type,
+        executions=sums.count("executions"),
+        completed=sums.count("completed"),
+        failed=sums.count("failed"),
+        failure_rate=sums.ratio("failed", "completed", "failed"),
+        avg_ms=sums.mean("duration_ms", "timed"),
+        p50_ms=sums.quantile(0.5),
+        p95_ms=sums.quantile(0.95),
+        max_ms=sums.totals.get("max_ms"),
+    )
+
+
+def _model(key: tuple[Any, ...], sums: Sums) -> ModelUsage:
+    provider, model = key
+    return ModelUsage(
+        provider=provider,
+        model=model,
+        calls=sums.count("calls"),
+        failed=sums.count("failed"),
+        cache_hits=sums.count("cache_hits"),
+        **{name: sums.known(name) for name in _TOKENS},
+        cost_usd=sums.totals.get("cost_usd"),
+        avg_latency_ms=sums.mean("latency_ms", "timed"),
+        p50_latency_ms=sums.quantile(0.5),
+        p95_latency_ms=sums.quantile(0.95),
+        avg_time_to_first_token_ms=sums.mean("first_token_ms", "streamed"),
+    )
+
+
+def _cost(key: tuple[Any, ...], sums: Sums) -> Cost:
+    day, organization, user, provider, model = key
+    return Cost(
+        day=day,
+        organization=organization,
+        user=user,
+        provider=provider,
+        model=model,
+        calls=sums.count("calls"),
+        prompt_tokens=sums.known("prompt_tokens"),
+        completion_tokens=sums.known("completion_tokens"),
+        total_tokens=sums.known("total_tokens"),
+        cost_usd=sums.totals.get("cost_usd"),
+    )
+
+
+def _by_day_and_cost(row: Cost) -> tuple[Any, ...]:
+    names = (row.organization, row.user, row.provider, row.model)
+    day = row.day.toordinal() if row.day else 0
+    return day, -(row.cost_usd or 0), *(name or "" for name in names)
