@@ -362,7 +362,7 @@ class Persist:
     @cached_property
     def reports(self) -> Reports:
         """What users, nodes and models did in a time, and what it cost."""
-        return Reports(self._statements("reports"))
+        return Reports(self._statements("reports", "periods"))
 
     @property
     def url(self) -> str:
@@ -586,13 +586,13 @@ class Persist:
         with Persist(url, schema=schema, checkpoint_schema=checkpoint_schema):
             return None
 
-    def _statements(self, area: str) -> Statements:
+    def _statements(self, *areas: str) -> Statements:
         """Named statements that see what is queued."""
         journal = self._opened()
         return Statements(
             journal.database,
             journal.schemas,
-            area,
+            *areas,
             flush=journal.drain,
             decrypt=self._seal.open if self._seal else None,
         )

@@ -35,6 +35,10 @@ POOLED = {
 # What a test may fill; the rest goes with its session.
 ROWS = [
     "langgraph_persist.sessions",
+    "langgraph_persist.report_models",
+    "langgraph_persist.report_nodes",
+    "langgraph_persist.report_periods",
+    "langgraph_persist.report_users",
     "langgraph_persist.tools",
     "langgraph_persist.usage_metrics",
     "langgraph_persist.users",

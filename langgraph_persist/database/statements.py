@@ -35,12 +35,12 @@ class Transaction:
 
 
 class Statements:
-    """The statements of one file of ``sql/queries``, for one database.
+    """The statements of some files of ``sql/queries``, for one database.
 
     Args:
         database: where.
         schemas: where the tables are.
-        area: the file's name.
+        areas: the files' names.
         flush: called before each statement, so that what was recorded so far is seen.
         decrypt: gives a column's value in the clear, where the record is encrypted.
     """
@@ -49,13 +49,12 @@ class Statements:
         self,
         database: Database,
         schemas: Schemas,
-        area: str,
-        *,
+        *areas: str,
         flush: Callable[[], object] = lambda: None,
         decrypt: Callable[[Any], Any] | None = None,
     ) -> None:
         self._database, self._flush, self._decrypt = database, flush, decrypt
-        self._sql = queries(area, schemas)
+        self._sql = {n: text for a in areas for n, text in queries(a, schemas).items()}
 
     def rows(self, name: str, /, **params: object) -> list[Row]:
         """What a statement gives; it must be idempotent, as it is repeated on a lost connection."""

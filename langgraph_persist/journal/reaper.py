@@ -40,6 +40,7 @@ class LostRun(NamedTuple):
     workflow_id: UUID
     instance_id: str | None
     heartbeat_at: datetime | None
+    started_at: datetime
 
 
 class ExpiredRequest(NamedTuple):
@@ -106,6 +107,11 @@ class Reaper:
 
 
 def _rows(run: LostRun) -> Rows:
-    seen = {"thread_id": run.thread_id, "id": run.run_id, "heartbeat_at": run.heartbeat_at}
+    seen = {
+        "thread_id": run.thread_id,
+        "id": run.run_id,
+        "started_at": run.started_at,
+        "heartbeat_at": run.heartbeat_at,
+    }
     totals = {"thread_id": run.thread_id, "id": run.workflow_id}
     return [("lost_runs", seen), ("workflow_totals", totals)]

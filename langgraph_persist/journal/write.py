@@ -19,6 +19,7 @@ from psycopg.types.json import Jsonb
 from langgraph_persist.database.queries import Schemas, queries
 from langgraph_persist.journal.counting import counted_along, counted_first
 from langgraph_persist.journal.project import write_carefully
+from langgraph_persist.journal.reopening import reopened
 from langgraph_persist.journal.salvage import Refusal, Salvage
 from langgraph_persist.journal.unit import KEYS, Fields, Group, Late, Rows
 
@@ -75,7 +76,7 @@ def statements(conn: Connection[Any], schemas: Schemas) -> Sql:
     own = queries("citus", schemas)
     with conn.transaction(), conn.cursor(row_factory=tuple_row) as cur:
         found = cur.execute(own["is_citus"].encode()).fetchone()
-    areas = ("checkpoints", "record", "runs", "interventions", "plans", "usage")
+    areas = ("checkpoints", "record", "runs", "interventions", "plans", "usage", "periods")
     shared = {name: text for area in areas for name, text in queries(area, schemas).items()}
     is_citus = found == (True,)
     return Sql({**shared, **own} if is_citus else shared, combines=not is_citus)
@@ -202,6 +203,9 @@ def _steps(group: Group, sql: Sql, again: bool) -> Iterator[tuple[bytes, Params]
     for values in _values(group):
         yield from _together(sql, batch | values.rows, values.data)
         batch = {}
+    # Last: who makes sums waits for it, and others for them, while no more locks are wanted here.
+    if periods := reopened(group):
+        yield _statement(sql.texts["reopen_periods"]), {"rows": _json(periods)}
 
 
 def _together(

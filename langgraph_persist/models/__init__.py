@@ -36,6 +36,12 @@ from langgraph_persist.models.planning import (
     ToolExecution,
 )
 from langgraph_persist.models.reference import Organization, Tool, User
+from langgraph_persist.models.reports import (
+    ReportModels,
+    ReportNodes,
+    ReportPeriod,
+    ReportUsers,
+)
 from langgraph_persist.models.runs import (
     Generation,
     Node,
@@ -84,6 +90,10 @@ __all__ = [
     "PlanVersion",
     "ProjectionError",
     "PromptVersion",
+    "ReportModels",
+    "ReportNodes",
+    "ReportPeriod",
+    "ReportUsers",
     "Retrieval",
     "Session",
     "StateContent",

@@ -86,14 +86,15 @@ class ReportNodes(Base):
 
 
 class ReportUsers(Base):
-    """Model calls of a user on a day."""
+    """Model calls of a user on a day: of all models together (``is_total``), or of one."""
 
     __tablename__ = "report_users"
-    __table_args__ = (Index("report_users_period_start_idx", "period_start"),)
+    __table_args__ = (Index("report_users_period_start_idx", "is_total", "period_start"),)
     _shown = ("period_start", "model_name", "calls")
 
     id: Mapped[int] = _number()
     period_start: Mapped[datetime]
+    is_total: Mapped[bool]
     organization_id: Mapped[uuid.UUID | None]
     user_id: Mapped[uuid.UUID | None]
     model_provider: Mapped[str | None]

@@ -293,6 +293,18 @@ class Generation(Times, Error, Gaps, Base):
             "generations_prompt_name_idx",
             "prompt_name",
             "started_at",
+            postgresql_include=[
+                "prompt_version",
+                "thread_id",
+                "workflow_id",
+                "model_name",
+                "status",
+                "cache_hit",
+                "prompt_tokens",
+                "completion_tokens",
+                "cost_usd",
+                "latency_ms",
+            ],
             postgresql_where=text("prompt_name IS NOT NULL"),
         ),
     )

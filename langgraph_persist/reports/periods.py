@@ -132,7 +132,7 @@ class Periods:
 
 def _sum(kind: Kind, start: datetime, end: datetime, transaction: Transaction) -> None:
     """Make the sums between two times that are missing once nobody else writes there."""
-    transaction.rows("be_patient")
+    transaction.rows("prepare_for_many")
     transaction.run("lock_periods")
     step = STEPS[kind]
     where = {"kind": kind, "from": start, "to": end, "step": step}

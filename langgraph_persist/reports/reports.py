@@ -9,7 +9,7 @@ from uuid import UUID
 
 import psycopg
 
-from langgraph_persist.database.statements import Row, Statements
+from langgraph_persist.database.statements import Row, Statements, Transaction
 from langgraph_persist.errors import ConfigurationError
 from langgraph_persist.history import TranscriptLine, Workflow
 from langgraph_persist.reports.periods import Cover, Kind, Periods
@@ -72,7 +72,9 @@ class Reports:
     ) -> Report[UserSuccess]:
         """How the workflows of users have ended that began in a time; the busiest users first."""
         given = _checked(since, until, limit) | {"user": user, "organization": organization}
-        return Report(UserSuccess, self._read(UserSuccess, "user_success", given))
+        return Report(
+            UserSuccess, [UserSuccess(**row) for row in self._rows([("user_success", given)])]
+        )
 
     def node_performance(
         self,
@@ -182,8 +184,12 @@ class Reports:
         limit: int | None = None,
     ) -> Report[PromptVersion]:
         """What the calls of a time took by version of their prompt, and how they were judged."""
-        given = _checked(since, until, limit) | {"name": name, "model": model}
-        return Report(PromptVersion, self._read(PromptVersion, "prompt_versions", given))
+        given = _checked(since, until, limit) | {"model": model}
+        given["names"] = [*self._prompts()] if name is None else [name]
+        return Report(
+            PromptVersion,
+            [PromptVersion(**row) for row in self._rows([("prompt_versions", given)])],
+        )
 
     def refresh(
         self,
@@ -239,20 +245,35 @@ class Reports:
             return Cover([(since, until)])
         return self._periods.cover(kind, since, until, borders)
 
-    def _stored(self, cover: Cover, given: Mapping[str, Any], *names: str) -> Iterator[Row]:
+    def _stored(self, cover: Cover, given: dict[str, Any], *names: str) -> Iterator[Row]:
         if cover.start is None:
             return
-        total = given["organization"] is None and not given.get("by_organization")
+        told_apart = "model" if names[0] == "stored_users" else "organization"
+        total = given[told_apart] is None and not given.get(f"by_{told_apart}")
         where = {"from": cover.start, "to": cover.end, "but": cover.but, "total": total}
-        for name in names:
-            yield from self._statements.rows(name, **given, **where)
+        yield from self._rows((name, given | where) for name in names)
 
-    def _fresh(self, cover: Cover, given: Mapping[str, Any], name: str) -> Iterator[Row]:
-        for start, end in cover.fresh:
-            yield from self._statements.rows(name, **given, **{"from": start, "to": end})
+    def _fresh(self, cover: Cover, given: dict[str, Any], name: str) -> Iterator[Row]:
+        yield from self._rows((name, given | {"from": a, "to": b}) for a, b in cover.fresh)
+
+    def _rows(self, asked: Iterable[tuple[str, dict[str, Any]]]) -> list[Row]:
+        """What statements give that may read many rows."""
+        statements = list(asked)
+
+        def read(transaction: Transaction) -> list[Row]:
+            transaction.rows("prepare_for_many")
+            return [row for name, given in statements for row in transaction.rows(name, **given)]
+
+        return self._statements.transaction(read)
 
     def _read(self, row: Any, name: str, given: Mapping[str, Any]) -> Iterator[Any]:
         return (row(**found) for found in self._statements.rows(name, **given))
+
+    def _prompts(self) -> Iterator[str]:
+        """The names of all prompts: each is found at once, not among all calls."""
+        last = None
+        while last := self._statements.rows("next_prompt", after=last)[0]["name"]:
+            yield last
 
     def _midnights(
         self, since: datetime | None, until: datetime | None, timezone: str

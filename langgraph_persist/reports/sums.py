@@ -29,9 +29,9 @@ class Sums:
                 totals[name] = value
             else:
                 totals[name] = max(known, value) if name.startswith("max_") else known + value
-        bucket = row.get("bucket")
-        if bucket is not None:
-            self.buckets[bucket] = self.buckets.get(bucket, 0) + int(row["timed"])
+        if row.get("bucket") is not None and row["in_bucket"]:
+            bucket = row["bucket"]
+            self.buckets[bucket] = self.buckets.get(bucket, 0) + row["in_bucket"]
 
     def count(self, name: str) -> int:
         """A count, 0 if there was nothing to count."""

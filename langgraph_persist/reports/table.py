@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import fields
 from datetime import date, datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_type_hints
+from typing import TYPE_CHECKING, Any, TypeVar, cast, get_args, get_type_hints
 from uuid import UUID
 
 from langgraph_persist.errors import ConfigurationError
@@ -53,9 +53,9 @@ class Report(list[R]):
         columns = {
             field.name: pandas.Series(
                 [_value(getattr(row, field.name)) for row in self],
-                dtype=_dtype(hints[field.name]),  # type: ignore[call-overload]
+                dtype=_dtype(hints[field.name]),
             )
-            for field in fields(self._row)
+            for field in fields(cast(Any, self._row))
         }
         return pandas.DataFrame(columns)
 

@@ -12,6 +12,9 @@ from datetime import datetime
 from functools import partial
 from uuid import UUID
 
+import orjson
+from psycopg.types.json import Jsonb
+
 from langgraph_persist.database.statements import Row, Transaction
 from langgraph_persist.retention.checkpoints import RUN_PATIENCE
 from langgraph_persist.retention.report import Tally
@@ -54,7 +57,7 @@ class Forgetting:
         """Old turns, with all that belongs to them."""
         where = {"thread_id": self._thread_id, "ids": [*ids]}
         measured = transaction.rows("measure_workflows", **where)
-        self._run(transaction, "delete_workflows", cutoff=self._rule.cutoff, **where)
+        self._delete(transaction, "delete_workflows", cutoff=self._rule.cutoff, **where)
         return measured
 
     def _rest(self, transaction: Transaction, gone: Sequence[UUID]) -> list[Row]:
@@ -67,7 +70,7 @@ class Forgetting:
         if remains["is_over"]:
             measured = transaction.rows("measure_workflows", ids=remains["workflows"], **where)
             measured += transaction.rows("measure_session", **where)
-            self._run(transaction, "delete_session", **where)
+            self._delete(transaction, "delete_session", ids=None, **where)
             return measured
         return self._content(transaction, where) if gone else []
 
@@ -81,6 +84,13 @@ class Forgetting:
         self._run(transaction, "delete_state_values", **where, **ids)
         self._run(transaction, "delete_messages", **where, **ids)
         return measured
+
+    def _delete(self, transaction: Transaction, name: str, **params: object) -> None:
+        """Delete what reports tell of, so that they tell of it no more."""
+        if not self._rule.dry_run:
+            periods = transaction.rows("recorded_periods", **params)
+            transaction.run(name, **params)
+            transaction.run("reopen_periods", rows=Jsonb(periods, dumps=orjson.dumps))
 
     def _run(self, transaction: Transaction, name: str, **params: object) -> None:
         if not self._rule.dry_run:

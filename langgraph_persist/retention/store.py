@@ -1,4 +1,4 @@
-"""Runs the statements of ``sql/queries/retention.sql``, each piece of work by itself."""
+"""Runs the statements of retention, each piece of work by itself."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Store:
     """One database, for deleting a little at a time."""
 
     def __init__(self, database: Database, schemas: Schemas) -> None:
-        self._statements = Statements(database, schemas, "retention")
+        self._statements = Statements(database, schemas, "retention", "periods")
         self._lock = f"langgraph_persist.retention:{schemas.checkpoints}"
 
     def rows(self, name: str, **params: object) -> list[Row]:

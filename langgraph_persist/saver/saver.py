@@ -711,13 +711,24 @@ class PersistSaver(PostgresSaver):
         thread_id = str(thread_id)
         self._settle(thread_id)
         names = ["delete_checkpoints", "delete_blobs", "delete_writes"]
-        names.append("delete_session" if record == "delete" else "mark_session")
-        self._transact(names, {"thread_id": thread_id})
+        names += ["delete_session", "reopen_periods"] if record == "delete" else ["mark_session"]
+        periods = self._recorded_periods(thread_id) if record == "delete" else []
+        self._transact(names, {"thread_id": thread_id, "rows": Jsonb(periods, dumps=orjson.dumps)})
         self.journal.runs.forget(thread_id)
 
     async def adelete_thread(self, thread_id: str, *, record: Record = "keep") -> None:
         """Like :meth:`delete_thread`, on a thread of its own."""
         await self._in_executor(lambda: self.delete_thread(thread_id, record=record))
+
+    def _recorded_periods(self, thread_id: str) -> DictRows:
+        """When anything of a thread happened that reports tell of."""
+        sql = queries("periods", self.schemas)["recorded_periods"].encode()
+        params = {"thread_id": thread_id, "ids": None}
+        return self._read(
+            "delete_thread",
+            thread_id,
+            lambda conn: conn.cursor(row_factory=dict_row).execute(sql, params).fetchall(),
+        )
 
     def copy_thread(
         self, source_thread_id: str, target_thread_id: str, *, record: bool = False
@@ -765,7 +776,8 @@ class PersistSaver(PostgresSaver):
 
     def _transact(self, names: Sequence[str], params: Mapping[str, Any]) -> None:
         """Run named statements in one transaction."""
-        sql = {**queries("checkpoints", self.schemas), **queries("threads", self.schemas)}
+        areas = ("checkpoints", "threads", "periods")
+        sql = {name: text for area in areas for name, text in queries(area, self.schemas).items()}
 
         def work(conn: Connection[Any]) -> None:
             with conn.transaction():

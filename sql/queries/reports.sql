@@ -15,36 +15,6 @@ FROM generate_series(
     interval '1 day'
 ) AS d (day)
 
--- be_patient --
--- Waits no longer than this for a lock, in this transaction.
-SELECT set_config('lock_timeout', '5s', true)
-
--- lock_periods --
--- Waits for those who write to past periods, and lets nobody else until the transaction ends.
-LOCK TABLE {{schema}}.report_periods IN SHARE ROW EXCLUSIVE MODE
-
--- missing_periods --
--- The periods between two times whose sums are missing or not right any more.
-SELECT p.period_start
-FROM generate_series(
-    %(from)s::timestamptz, %(to)s::timestamptz - interval '1 microsecond', %(step)s::interval
-) AS p (period_start)
-LEFT JOIN {{schema}}.report_periods AS r ON r.kind = %(kind)s AND r.period_start = p.period_start
-WHERE r.kind IS NULL
-ORDER BY p.period_start
-
--- add_periods --
--- The sums of these periods are right.
-INSERT INTO {{schema}}.report_periods (kind, period_start)
-SELECT %(kind)s, p.period_start FROM unnest(%(periods)s::timestamptz[]) AS p (period_start)
-ON CONFLICT (kind, period_start) DO NOTHING
-
--- drop_periods --
--- The sums of the periods between two times are to be made anew.
-DELETE FROM {{schema}}.report_periods AS r
-WHERE (%(from)s::timestamptz IS NULL OR r.period_start >= %(from)s)
-    AND (%(to)s::timestamptz IS NULL OR r.period_start < %(to)s)
-
 -- clear_models --
 -- Forgets the sums of hours.
 DELETE FROM {{schema}}.report_models AS r WHERE r.period_start = ANY(%(periods)s::timestamptz[])
@@ -80,19 +50,21 @@ WITH calls AS MATERIALIZED (
         count(*) AS calls,
         count(*) FILTER (WHERE status = 'failed') AS failed,
         count(*) FILTER (WHERE cache_hit) AS cache_hits,
-        sum(prompt_tokens) FILTER (WHERE NOT cache_hit) AS prompt_tokens,
-        sum(completion_tokens) FILTER (WHERE NOT cache_hit) AS completion_tokens,
-        sum(total_tokens) FILTER (WHERE NOT cache_hit) AS total_tokens,
-        sum(cache_read_tokens) FILTER (WHERE NOT cache_hit) AS cache_read_tokens,
-        sum(cache_creation_tokens) FILTER (WHERE NOT cache_hit) AS cache_creation_tokens,
-        sum(reasoning_tokens) FILTER (WHERE NOT cache_hit) AS reasoning_tokens,
+        sum(prompt_tokens) FILTER (WHERE NOT cache_hit)::bigint AS prompt_tokens,
+        sum(completion_tokens) FILTER (WHERE NOT cache_hit)::bigint AS completion_tokens,
+        sum(total_tokens) FILTER (WHERE NOT cache_hit)::bigint AS total_tokens,
+        sum(cache_read_tokens) FILTER (WHERE NOT cache_hit)::bigint AS cache_read_tokens,
+        sum(cache_creation_tokens) FILTER (WHERE NOT cache_hit)::bigint AS cache_creation_tokens,
+        sum(reasoning_tokens) FILTER (WHERE NOT cache_hit)::bigint AS reasoning_tokens,
         sum(cost_usd) FILTER (WHERE NOT cache_hit) AS cost_usd,
         count(latency_ms) FILTER (WHERE NOT cache_hit) AS timed,
         sum(latency_ms) FILTER (WHERE NOT cache_hit) AS latency_ms,
         count(first_token_ms) FILTER (WHERE NOT cache_hit) AS streamed,
         sum(first_token_ms) FILTER (WHERE NOT cache_hit) AS first_token_ms
     FROM (
-        SELECT c.*, floor(50 * ln(greatest(c.latency_ms, 0.001)))::integer AS bucket
+        SELECT c.*, CASE WHEN c.latency_ms IS NOT NULL
+            THEN floor(50 * ln(greatest(c.latency_ms, 0.001)))::integer
+        END AS bucket
         FROM calls AS c
     ) AS c
     GROUP BY GROUPING SETS (
@@ -132,19 +104,23 @@ WITH calls AS MATERIALIZED (
     ORDER BY g.id
 )
 INSERT INTO {{schema}}.report_users (
-    period_start, organization_id, user_id, model_provider, model_name, calls, failed,
+    period_start, is_total, organization_id, user_id, model_provider, model_name, calls, failed,
     cache_hits, prompt_tokens, completion_tokens, total_tokens, cost_usd
 )
 SELECT
-    c.period_start, c.organization_id, c.user_id, c.model_provider, c.model_name, count(*),
+    c.period_start, grouping(c.model_name) = 1, c.organization_id, c.user_id, c.model_provider,
+    c.model_name, count(*),
     count(*) FILTER (WHERE c.status = 'failed'), count(*) FILTER (WHERE c.cache_hit),
     sum(c.prompt_tokens) FILTER (WHERE NOT c.cache_hit),
     sum(c.completion_tokens) FILTER (WHERE NOT c.cache_hit),
     sum(c.total_tokens) FILTER (WHERE NOT c.cache_hit),
     sum(c.cost_usd) FILTER (WHERE NOT c.cache_hit)
 FROM calls AS c
-GROUP BY c.period_start, c.organization_id, c.user_id, c.model_provider, c.model_name
-ORDER BY c.period_start
+GROUP BY GROUPING SETS (
+    (c.period_start, c.organization_id, c.user_id),
+    (c.period_start, c.organization_id, c.user_id, c.model_provider, c.model_name)
+)
+ORDER BY grouping(c.model_name), c.period_start
 
 -- sum_nodes --
 -- Sums up the executions of nodes on days of UTC; a copy of one is not another.
@@ -167,7 +143,9 @@ WITH executions AS MATERIALIZED (
         count(*) FILTER (WHERE status = 'failed') AS failed,
         count(duration_ms) AS timed, sum(duration_ms) AS duration_ms, max(duration_ms) AS max_ms
     FROM (
-        SELECT e.*, floor(50 * ln(greatest(e.duration_ms, 0.001)))::integer AS bucket
+        SELECT e.*, CASE WHEN e.duration_ms IS NOT NULL
+            THEN floor(50 * ln(greatest(e.duration_ms, 0.001)))::integer
+        END AS bucket
         FROM executions AS e
     ) AS e
     GROUP BY GROUPING SETS (
@@ -223,12 +201,12 @@ WITH calls AS MATERIALIZED (
         count(*) AS calls,
         count(*) FILTER (WHERE status = 'failed') AS failed,
         count(*) FILTER (WHERE cache_hit) AS cache_hits,
-        sum(prompt_tokens) FILTER (WHERE NOT cache_hit) AS prompt_tokens,
-        sum(completion_tokens) FILTER (WHERE NOT cache_hit) AS completion_tokens,
-        sum(total_tokens) FILTER (WHERE NOT cache_hit) AS total_tokens,
-        sum(cache_read_tokens) FILTER (WHERE NOT cache_hit) AS cache_read_tokens,
-        sum(cache_creation_tokens) FILTER (WHERE NOT cache_hit) AS cache_creation_tokens,
-        sum(reasoning_tokens) FILTER (WHERE NOT cache_hit) AS reasoning_tokens,
+        sum(prompt_tokens) FILTER (WHERE NOT cache_hit)::bigint AS prompt_tokens,
+        sum(completion_tokens) FILTER (WHERE NOT cache_hit)::bigint AS completion_tokens,
+        sum(total_tokens) FILTER (WHERE NOT cache_hit)::bigint AS total_tokens,
+        sum(cache_read_tokens) FILTER (WHERE NOT cache_hit)::bigint AS cache_read_tokens,
+        sum(cache_creation_tokens) FILTER (WHERE NOT cache_hit)::bigint AS cache_creation_tokens,
+        sum(reasoning_tokens) FILTER (WHERE NOT cache_hit)::bigint AS reasoning_tokens,
         sum(cost_usd) FILTER (WHERE NOT cache_hit) AS cost_usd,
         count(latency_ms) FILTER (WHERE NOT cache_hit) AS timed,
         sum(latency_ms) FILTER (WHERE NOT cache_hit) AS latency_ms,
@@ -242,8 +220,9 @@ WITH calls AS MATERIALIZED (
             CASE WHEN %(by_user)s THEN c.user_id END AS user_id,
             CASE WHEN %(by_model)s THEN c.model_provider END AS model_provider,
             CASE WHEN %(by_model)s THEN c.model_name END AS model_name,
-            CASE WHEN %(timed)s THEN floor(50 * ln(greatest(c.latency_ms, 0.001)))::integer END
-                AS bucket,
+            CASE WHEN %(timed)s AND c.latency_ms IS NOT NULL
+                THEN floor(50 * ln(greatest(c.latency_ms, 0.001)))::integer
+            END AS bucket,
             c.status, c.cache_hit, c.prompt_tokens, c.completion_tokens, c.total_tokens,
             c.cache_read_tokens, c.cache_creation_tokens, c.reasoning_tokens, c.cost_usd,
             c.latency_ms, c.first_token_ms
@@ -255,7 +234,8 @@ SELECT
     g.day, o.slug AS organization, u.username AS "user", g.model_provider AS provider,
     g.model_name AS model, g.bucket, g.calls, g.failed, g.cache_hits, g.prompt_tokens,
     g.completion_tokens, g.total_tokens, g.cache_read_tokens, g.cache_creation_tokens,
-    g.reasoning_tokens, g.cost_usd, g.timed, g.latency_ms, g.streamed, g.first_token_ms
+    g.reasoning_tokens, g.cost_usd, g.timed, g.timed AS in_bucket, g.latency_ms, g.streamed,
+    g.first_token_ms
 FROM grouped AS g
 LEFT JOIN {{schema}}.organizations AS o ON o.id = g.organization_id
 LEFT JOIN {{schema}}.users AS u ON u.id = g.user_id
@@ -269,12 +249,16 @@ WITH grouped AS (
         CASE WHEN %(by_organization)s THEN r.organization_id END AS organization_id,
         CASE WHEN %(by_model)s THEN r.model_provider END AS provider,
         CASE WHEN %(by_model)s THEN r.model_name END AS model,
-        sum(r.calls) AS calls, sum(r.failed) AS failed, sum(r.cache_hits) AS cache_hits,
-        sum(r.prompt_tokens) AS prompt_tokens, sum(r.completion_tokens) AS completion_tokens,
-        sum(r.total_tokens) AS total_tokens, sum(r.cache_read_tokens) AS cache_read_tokens,
-        sum(r.cache_creation_tokens) AS cache_creation_tokens,
-        sum(r.reasoning_tokens) AS reasoning_tokens, sum(r.cost_usd) AS cost_usd,
-        sum(r.timed) AS timed, sum(r.latency_ms) AS latency_ms, sum(r.streamed) AS streamed,
+        sum(r.calls)::bigint AS calls, sum(r.failed)::bigint AS failed,
+        sum(r.cache_hits)::bigint AS cache_hits,
+        sum(r.prompt_tokens)::bigint AS prompt_tokens,
+        sum(r.completion_tokens)::bigint AS completion_tokens,
+        sum(r.total_tokens)::bigint AS total_tokens,
+        sum(r.cache_read_tokens)::bigint AS cache_read_tokens,
+        sum(r.cache_creation_tokens)::bigint AS cache_creation_tokens,
+        sum(r.reasoning_tokens)::bigint AS reasoning_tokens, sum(r.cost_usd) AS cost_usd,
+        sum(r.timed)::bigint AS timed, sum(r.latency_ms) AS latency_ms,
+        sum(r.streamed)::bigint AS streamed,
         sum(r.first_token_ms) AS first_token_ms
     FROM {{schema}}.report_models AS r
     WHERE r.is_total = %(total)s
@@ -298,7 +282,7 @@ LEFT JOIN {{schema}}.organizations AS o ON o.id = g.organization_id
 
 -- stored_latencies --
 -- How many of these calls took how long.
-SELECT r.model_provider AS provider, r.model_name AS model, b.bucket, sum(b.count) AS timed
+SELECT r.model_provider AS provider, r.model_name AS model, b.bucket, sum(b.count)::bigint AS in_bucket
 FROM {{schema}}.report_models AS r
 CROSS JOIN LATERAL unnest(r.buckets, r.counts) AS b (bucket, count)
 WHERE r.is_total = %(total)s
@@ -321,11 +305,14 @@ WITH grouped AS (
         r.user_id,
         CASE WHEN %(by_model)s THEN r.model_provider END AS provider,
         CASE WHEN %(by_model)s THEN r.model_name END AS model,
-        sum(r.calls) AS calls, sum(r.failed) AS failed, sum(r.cache_hits) AS cache_hits,
-        sum(r.prompt_tokens) AS prompt_tokens, sum(r.completion_tokens) AS completion_tokens,
-        sum(r.total_tokens) AS total_tokens, sum(r.cost_usd) AS cost_usd
+        sum(r.calls)::bigint AS calls, sum(r.failed)::bigint AS failed,
+        sum(r.cache_hits)::bigint AS cache_hits,
+        sum(r.prompt_tokens)::bigint AS prompt_tokens,
+        sum(r.completion_tokens)::bigint AS completion_tokens,
+        sum(r.total_tokens)::bigint AS total_tokens, sum(r.cost_usd) AS cost_usd
     FROM {{schema}}.report_users AS r
-    WHERE r.period_start >= %(from)s::timestamptz AND r.period_start < %(to)s::timestamptz
+    WHERE r.is_total = %(total)s
+        AND r.period_start >= %(from)s::timestamptz AND r.period_start < %(to)s::timestamptz
         AND (%(model)s::text IS NULL OR r.model_name = %(model)s)
         AND (
             %(organization)s::text IS NULL
@@ -366,12 +353,14 @@ WITH executions AS MATERIALIZED (
 )
 SELECT
     e.workflow, e.node, e.node_type,
-    floor(50 * ln(greatest(e.duration_ms, 0.001)))::integer AS bucket,
+    CASE WHEN e.duration_ms IS NOT NULL
+        THEN floor(50 * ln(greatest(e.duration_ms, 0.001)))::integer
+    END AS bucket,
     count(*) AS executions,
     count(*) FILTER (WHERE e.status = 'completed') AS completed,
     count(*) FILTER (WHERE e.status = 'failed') AS failed,
-    count(e.duration_ms) AS timed, sum(e.duration_ms) AS duration_ms,
-    max(e.duration_ms) AS max_ms
+    count(e.duration_ms) AS timed, count(e.duration_ms) AS in_bucket,
+    sum(e.duration_ms) AS duration_ms, max(e.duration_ms) AS max_ms
 FROM executions AS e
 GROUP BY 1, 2, 3, 4
 
@@ -379,8 +368,9 @@ GROUP BY 1, 2, 3, 4
 -- What the sums of days between two times add up to.
 SELECT
     r.workflow_name AS workflow, r.node_name AS node, r.node_type, NULL AS bucket,
-    sum(r.executions) AS executions, sum(r.completed) AS completed, sum(r.failed) AS failed,
-    sum(r.timed) AS timed, sum(r.duration_ms) AS duration_ms, max(r.max_ms) AS max_ms
+    sum(r.executions)::bigint AS executions, sum(r.completed)::bigint AS completed,
+    sum(r.failed)::bigint AS failed,
+    sum(r.timed)::bigint AS timed, sum(r.duration_ms) AS duration_ms, max(r.max_ms) AS max_ms
 FROM {{schema}}.report_nodes AS r
 WHERE r.is_total = %(total)s
     AND r.period_start >= %(from)s::timestamptz AND r.period_start < %(to)s::timestamptz
@@ -396,7 +386,7 @@ GROUP BY r.workflow_name, r.node_name, r.node_type
 -- How many of these executions took how long.
 SELECT
     r.workflow_name AS workflow, r.node_name AS node, r.node_type, b.bucket,
-    sum(b.count) AS timed
+    sum(b.count)::bigint AS in_bucket
 FROM {{schema}}.report_nodes AS r
 CROSS JOIN LATERAL unnest(r.buckets, r.counts) AS b (bucket, count)
 WHERE r.is_total = %(total)s
@@ -469,6 +459,13 @@ FROM {{schema}}.session_transcript AS t
 WHERE t.thread_id = %(thread_id)s
 ORDER BY t.turn, t.position
 
+-- next_prompt --
+-- The name of a prompt that comes after another one.
+SELECT min(g.prompt_name) AS name
+FROM {{schema}}.generations AS g
+WHERE g.prompt_name IS NOT NULL
+    AND (%(after)s::text IS NULL OR g.prompt_name > %(after)s)
+
 -- prompt_versions --
 -- What calls with each version of named prompts took, and how their workflows were judged.
 WITH calls AS MATERIALIZED (
@@ -479,7 +476,7 @@ WITH calls AS MATERIALIZED (
         CASE WHEN g.latency_ms < 'Infinity' THEN g.latency_ms END AS latency_ms
     FROM {{schema}}.generations AS g
     WHERE g.prompt_name IS NOT NULL
-        AND (%(name)s::text IS NULL OR g.prompt_name = %(name)s)
+        AND g.prompt_name = ANY(%(names)s::text[])
         AND (%(model)s::text IS NULL OR g.model_name = %(model)s)
         AND (%(from)s::timestamptz IS NULL OR g.started_at >= %(from)s)
         AND (%(to)s::timestamptz IS NULL OR g.started_at < %(to)s)
@@ -494,42 +491,47 @@ WITH calls AS MATERIALIZED (
         sum(c.cost_usd) FILTER (WHERE NOT c.cache_hit) AS cost_usd,
         avg(c.cost_usd) FILTER (WHERE NOT c.cache_hit) AS avg_cost_usd,
         avg(c.latency_ms) FILTER (WHERE NOT c.cache_hit) AS avg_latency_ms,
-        percentile_cont(0.5) WITHIN GROUP (ORDER BY c.latency_ms)
-            FILTER (WHERE NOT c.cache_hit) AS p50_latency_ms,
-        percentile_cont(0.95) WITHIN GROUP (ORDER BY c.latency_ms)
-            FILTER (WHERE NOT c.cache_hit) AS p95_latency_ms,
+        percentile_cont(ARRAY[0.5, 0.95]) WITHIN GROUP (ORDER BY c.latency_ms)
+            FILTER (WHERE NOT c.cache_hit) AS percentiles,
         min(c.started_at) AS first_used_at, max(c.started_at) AS last_used_at
     FROM calls AS c
     GROUP BY c.prompt_name, c.prompt_version
-), used AS MATERIALIZED (
-    SELECT DISTINCT c.prompt_name, c.prompt_version, c.thread_id, c.workflow_id FROM calls AS c
 ), scored AS (
     SELECT
-        u.prompt_name, u.prompt_version,
-        avg((e.details ->> 'score')::numeric)::double precision AS avg_score,
+        u.prompt_name, u.prompt_version, avg(u.score)::double precision AS avg_score,
         count(*) AS scores
-    FROM {{schema}}.evaluations AS e
-    JOIN {{schema}}.workflows AS w ON w.thread_id = e.thread_id AND w.turn = e.turn
-    JOIN used AS u ON u.thread_id = w.thread_id AND u.workflow_id = w.id
+    FROM (
+        SELECT DISTINCT
+            c.prompt_name, c.prompt_version, e.thread_id, e.id,
+            (e.details ->> 'score')::numeric AS score
+        FROM {{schema}}.evaluations AS e
+        JOIN {{schema}}.workflows AS w ON w.thread_id = e.thread_id AND w.turn = e.turn
+        JOIN calls AS c ON c.thread_id = w.thread_id AND c.workflow_id = w.id
+    ) AS u
     GROUP BY u.prompt_name, u.prompt_version
 ), rated AS (
     SELECT
-        u.prompt_name, u.prompt_version, avg(f.rating)::double precision AS avg_rating,
+        u.prompt_name, u.prompt_version, avg(u.rating)::double precision AS avg_rating,
         count(*) AS ratings
     FROM (
-        SELECT f.thread_id, f.workflow_id, avg(f.rating) AS rating
-        FROM {{schema}}.feedback AS f
-        WHERE f.rating IS NOT NULL
-        GROUP BY f.thread_id, f.workflow_id
-    ) AS f
-    JOIN used AS u ON u.thread_id = f.thread_id AND u.workflow_id = f.workflow_id
+        SELECT k.prompt_name, k.prompt_version, k.thread_id, k.workflow_id, avg(k.rating) AS rating
+        FROM (
+            SELECT DISTINCT
+                c.prompt_name, c.prompt_version, f.thread_id, f.workflow_id, f.id, f.rating
+            FROM {{schema}}.feedback AS f
+            JOIN calls AS c ON c.thread_id = f.thread_id AND c.workflow_id = f.workflow_id
+            WHERE f.rating IS NOT NULL
+        ) AS k
+        GROUP BY k.prompt_name, k.prompt_version, k.thread_id, k.workflow_id
+    ) AS u
     GROUP BY u.prompt_name, u.prompt_version
 )
 SELECT
     c.prompt_name AS name, c.prompt_version AS version, c.calls, c.failure_rate,
     c.avg_prompt_tokens, c.avg_completion_tokens, c.cost_usd, c.avg_cost_usd, c.avg_latency_ms,
-    c.p50_latency_ms, c.p95_latency_ms, c.first_used_at, c.last_used_at,
-    s.avg_score, coalesce(s.scores, 0) AS scores, r.avg_rating, coalesce(r.ratings, 0) AS ratings
+    c.percentiles[1] AS p50_latency_ms, c.percentiles[2] AS p95_latency_ms, c.first_used_at,
+    c.last_used_at, s.avg_score, coalesce(s.scores, 0) AS scores, r.avg_rating,
+    coalesce(r.ratings, 0) AS ratings
 FROM called AS c
 LEFT JOIN scored AS s ON s.prompt_name = c.prompt_name
     AND s.prompt_version IS NOT DISTINCT FROM c.prompt_version

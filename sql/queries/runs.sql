@@ -30,7 +30,7 @@ WHERE w.thread_id = a.thread_id AND w.id = a.workflow_id AND w.error_type = 'Pro
 -- doubtful_runs --
 -- Runs that say they go on, but were not heard of for long, or are of this machine.
 SELECT
-    r.thread_id, r.id, r.workflow_id, r.instance_id, r.heartbeat_at,
+    r.thread_id, r.id, r.workflow_id, r.instance_id, r.heartbeat_at, r.started_at,
     coalesce(r.heartbeat_at, r.started_at) < now() - make_interval(secs => %(seconds)s) AS stale
 FROM {{schema}}.workflow_runs AS r
 WHERE r.status = 'running'
@@ -125,9 +125,3 @@ WHERE w.thread_id = %(thread_id)s AND w.id = l.workflow_id AND w.status = 'runni
 UPDATE {{schema}}.hitl_events AS t SET status = 'timeout', updated_at = now()
 WHERE t.status = 'pending' AND t.timeout_at <= now()
 RETURNING t.thread_id, t.id, t.interrupt_id
-
--- reopen_periods --
--- The sums for reports are not right any more where these rows began.
-DELETE FROM {{schema}}.report_periods AS p
-USING jsonb_to_recordset(%(rows)s) AS e (kind text, period_start timestamptz)
-WHERE p.kind = e.kind AND p.period_start = e.period_start

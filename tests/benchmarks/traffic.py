@@ -73,7 +73,8 @@ def _without_indexes(conn: Connection[Any]) -> Iterator[None]:
     constraints = conn.execute(
         "SELECT c.conrelid::regclass::text, quote_ident(c.conname), pg_get_constraintdef(c.oid)"
         " FROM pg_constraint c WHERE c.contype IN ('p', 'u', 'f')"
-        " AND (c.conrelid = ANY(%(tables)s::regclass[]) OR c.confrelid = ANY(%(tables)s::regclass[]))"
+        " AND (c.conrelid = ANY(%(tables)s::regclass[])"
+        " OR c.confrelid = ANY(%(tables)s::regclass[]))"
         " ORDER BY strpos('puf', c.contype::text)",
         {"tables": tables},
     ).fetchall()

@@ -58,10 +58,11 @@ CREATE TABLE {{schema}}.report_nodes (
 );
 CREATE INDEX report_nodes_period_start_idx ON {{schema}}.report_nodes (is_total, period_start);
 
--- Model calls of each user on a day of UTC.
+-- Model calls of each user on a day of UTC: of all models together (is_total), and of each.
 CREATE TABLE {{schema}}.report_users (
     id bigint GENERATED ALWAYS AS IDENTITY,
     period_start timestamptz NOT NULL,
+    is_total boolean NOT NULL,
     organization_id uuid,
     user_id uuid,
     model_provider text,
@@ -75,9 +76,14 @@ CREATE TABLE {{schema}}.report_users (
     cost_usd numeric,
     CONSTRAINT report_users_pkey PRIMARY KEY (id)
 );
-CREATE INDEX report_users_period_start_idx ON {{schema}}.report_users (period_start);
+CREATE INDEX report_users_period_start_idx ON {{schema}}.report_users (is_total, period_start);
 
--- Costs nothing where prompts have no names.
+-- With all that is compared: the calls of a prompt are far apart. Costs nothing where none has a name.
+DROP INDEX {{schema}}.generations_prompt_name_idx;
 CREATE INDEX generations_prompt_name_idx
-    ON {{schema}}.generations (prompt_name, prompt_version, started_at)
+    ON {{schema}}.generations (prompt_name, started_at)
+    INCLUDE (
+        prompt_version, thread_id, workflow_id, model_name, status, cache_hit,
+        prompt_tokens, completion_tokens, cost_usd, latency_ms
+    )
     WHERE prompt_name IS NOT NULL;
