@@ -110,7 +110,7 @@ def write_group(
             group.projected = []
             group.add_rows(protect(refused))
             return _write_what_fits(conn, group, sql, attempt.again)
-    steps = [*_steps(group, sql, attempt.again)]
+    steps = [*_steps(group, sql, attempt.again), *_reopening(group, sql)]
     with _atomic(conn, sql) if len(steps) > 1 else nullcontext():
         _execute(conn, steps)
     return []
@@ -127,7 +127,7 @@ def _write_what_fits(conn: Connection[Any], group: Group, sql: Sql, again: bool)
     for table in KEYS:
         salvage.write(table, [*group.rows.get(table, {}).values()])
     group.rows = {}
-    _execute(conn, [*_steps(group, sql, again)])
+    _execute(conn, [*_steps(group, sql, again), *_reopening(group, sql)])
     return salvage.refusals
 
 
@@ -203,7 +203,10 @@ def _steps(group: Group, sql: Sql, again: bool) -> Iterator[tuple[bytes, Params]
     for values in _values(group):
         yield from _together(sql, batch | values.rows, values.data)
         batch = {}
-    # Last: who makes sums waits for it, and others for them, while no more locks are wanted here.
+
+
+def _reopening(group: Group, sql: Sql) -> Iterator[tuple[bytes, Params]]:
+    """To be the last: who makes sums waits for it, and others for them, when it locks no more."""
     if periods := reopened(group):
         yield _statement(sql.texts["reopen_periods"]), {"rows": _json(periods)}
 
