@@ -49,7 +49,10 @@ def cells(table: str) -> list[list[str]]:
 def as_table(cursor: psycopg.Cursor[tuple[object, ...]]) -> str:
     """A result the way psql prints it."""
     head = [column.name for column in cursor.description or ()]
-    rows = [["" if value is None else str(value) for value in row] for row in cursor]
+    shown = {None: "", True: "t", False: "f"}
+    rows = [
+        [shown[v] if v is None or isinstance(v, bool) else str(v) for v in row] for row in cursor
+    ]
     return "\n".join(" | ".join(row) for row in (head, *rows))
 
 
