@@ -20,9 +20,18 @@ def leads(server_url: str) -> bool:
     return ENABLED and server_url == os.environ.get("LANGGRAPH_PERSIST_TEST_URL")
 
 
+# What is gathered is kept to the end of the statement, which may ask for it for every row.
 _GATHERED = """
 CREATE FUNCTION langgraph_persist.gathered_{name}() RETURNS SETOF langgraph_persist.{name}
-LANGUAGE plpgsql AS $$ BEGIN RETURN QUERY {query}; END $$
+LANGUAGE plpgsql AS $$
+DECLARE
+    kept CONSTANT text := format('{name} %s', statement_timestamp());
+BEGIN
+    IF to_regclass(format('pg_temp.%I', kept)) IS NULL THEN
+        EXECUTE format('CREATE TEMPORARY TABLE %I ON COMMIT DROP AS %s', kept, $q$ {query} $q$);
+    END IF;
+    RETURN QUERY EXECUTE format('SELECT * FROM pg_temp.%I', kept);
+END $$
 """
 
 

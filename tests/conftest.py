@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -31,6 +32,8 @@ POOLED = {
         "handler",
     )
 }
+
+LEFT_OUT = pytest.StashKey[Counter[str]]()
 
 # What a test may fill; the rest goes with its session.
 ROWS = [
@@ -124,9 +127,23 @@ def migrated_anew(server_url: str) -> Iterator[str]:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what is about the other engine: Citus, or plain PostgreSQL."""
     other = "plain_postgres" if citus.ENABLED else "citus"
-    left_out = [item for item in items if item.get_closest_marker(other)]
-    config.hook.pytest_deselected(items=left_out)
-    items[:] = [item for item in items if not item.get_closest_marker(other)]
+    marks = {item: mark for item in items if (mark := item.get_closest_marker(other))}
+    config.hook.pytest_deselected(items=[*marks])
+    items[:] = [item for item in items if item not in marks]
+    config.stash[LEFT_OUT] = Counter(map(_reason, marks.values()))
+
+
+def _reason(mark: pytest.Mark) -> str:
+    if mark.name == "citus":
+        return "no Citus cluster is given"
+    if not mark.args:
+        raise pytest.UsageError("a test marked plain_postgres says why: plain_postgres(reason)")
+    return str(mark.args[0])
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    for reason, count in terminalreporter.config.stash.get(LEFT_OUT, Counter()).most_common():
+        terminalreporter.line(f"{count} left out: {reason}")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

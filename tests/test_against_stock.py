@@ -36,7 +36,7 @@ Saver: TypeAlias = PostgresSaver
 Opener: TypeAlias = Callable[..., Saver]
 
 
-STOCK = pytest.param("stock", marks=pytest.mark.plain_postgres)
+STOCK = pytest.param("stock", marks=pytest.mark.plain_postgres("stock reads no distributed tables"))
 
 
 @pytest.fixture(params=[STOCK, "ours"])

@@ -128,7 +128,7 @@ def test_every_table_of_a_session_would_be_spread(migrated: str) -> None:
     assert [row["name"] for row in found if f".{row['name']}$name$" not in script] == []
 
 
-@pytest.mark.plain_postgres
+@pytest.mark.plain_postgres("there is a cluster")
 def test_plain_postgres_distributes_nothing(migrated: str) -> None:
     with Persist(migrated) as persist, pytest.raises(ConfigurationError, match="no Citus cluster"):
         persist.distribute()

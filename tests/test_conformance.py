@@ -107,7 +107,7 @@ async def test_every_capability_passes(migrated: str, places: dict[str, Any], th
         assert result.tests_passed > 0
 
 
-@pytest.mark.plain_postgres
+@pytest.mark.plain_postgres("stock reads no distributed tables")
 async def test_delta_channels_have_the_history_that_upstream_gives(
     migrated: str, direct: str
 ) -> None:

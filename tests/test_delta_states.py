@@ -151,7 +151,7 @@ def test_edits_and_forks_have_whole_states(persist: Persist, rows: Rows, source:
     graph.invoke(None, persist.config("t") | {"configurable": history[-2].config["configurable"]})
     assert check_states(graph, rows) > 6
     (update,) = rows(
-        "SELECT state_data FROM node_states s JOIN nodes n"
+        "SELECT state_data FROM node_states s JOIN (SELECT * FROM nodes OFFSET 0) n"
         " ON n.thread_id = s.thread_id AND n.id = s.node_id WHERE node_type = 'update'"
     )
     assert "edited" in update["state_data"]["log"] and update["state_data"]["files"]["e"] == 1

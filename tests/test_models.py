@@ -97,7 +97,7 @@ def view_drift(connection: Connection) -> dict[str, tuple[str | None, str | None
     return difference(found, modelled)
 
 
-@pytest.mark.plain_postgres
+@pytest.mark.plain_postgres("Citus lists the constraints of shards too")
 def test_every_table_is_as_its_model_says(connection: Connection) -> None:
     assert table_drift(connection) == {}
 
@@ -146,7 +146,7 @@ def test_alembic_would_change_nothing(connection: Connection) -> None:
         "DROP INDEX checkpoint_writes_thread_id_task_id_idx",
     ],
 )
-@pytest.mark.plain_postgres
+@pytest.mark.plain_postgres("Citus lists the constraints of shards too")
 def test_a_drift_is_found(connection: Connection, change: str) -> None:
     views = "SELECT format('DROP VIEW %I.%I CASCADE', schemaname, viewname) FROM pg_views"
     for drop in connection.scalars(text(f"{views} WHERE schemaname = '{m.SCHEMA}'")).all():
@@ -229,7 +229,7 @@ def contents(chat: m.Session) -> tuple[m.StateValue, m.StateValue]:
     )
 
 
-@pytest.mark.plain_postgres
+@pytest.mark.plain_postgres("Citus reads no views of full states")
 def test_the_record_is_read_along_its_relationships(db: Session) -> None:
     chat = record(db)
     db.expire_all()
@@ -266,7 +266,7 @@ def test_every_relationship_leads_somewhere_and_back(db: Session) -> None:
             assert set(rows) & set(other if isinstance(other, list) else [other])
 
 
-@pytest.mark.plain_postgres
+@pytest.mark.plain_postgres("Citus reads no views of full states")
 async def test_an_async_session_loads_what_it_is_told_to(db: Session, migrated: str) -> None:
     record(db)
     engine = create_async_engine(driver_url(migrated), poolclass=NullPool)

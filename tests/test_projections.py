@@ -215,7 +215,7 @@ def test_what_cannot_be_promoted_is_refused(promote: Any, told: str) -> None:
 # --- rows ---
 
 
-@pytest.mark.plain_postgres
+@pytest.mark.plain_postgres("compares transaction ids, which are a node's own")
 def test_rows_are_upserted_in_the_transaction_of_their_checkpoint(shop: str, rows: Rows) -> None:
     with Persist(shop) as persist:
 

@@ -139,7 +139,7 @@ filters = st.none() | st.fixed_dictionaries(
 
 
 @pytest.mark.parametrize("v", [3, 4])
-@pytest.mark.plain_postgres
+@pytest.mark.plain_postgres("stock reads no distributed tables")
 def test_lists_what_stock_lists(
     migrated: str, direct: str, saver: PersistSaver, small_pages: None, v: int
 ) -> None:
@@ -393,7 +393,7 @@ def test_threads_tell_what_there_is(persist: Persist) -> None:
     assert persist.threads(user="nobody") == persist.threads(status="expired") == []
 
 
-@pytest.mark.plain_postgres
+@pytest.mark.plain_postgres("stock reads no distributed tables")
 def test_threads_that_stock_wrote_are_found(migrated: str, direct: str, persist: Persist) -> None:
     run(persist, "ours")
     with PostgresSaver.from_conn_string(direct) as stock:

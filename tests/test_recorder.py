@@ -229,7 +229,8 @@ async def test_a_cancelled_task_cancels_its_workflow(recorder: Recorder, rows: R
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    found = await asyncio.to_thread(rows, "SELECT w.status, n.status FROM workflows w, nodes n")
+    joined = "SELECT w.status, n.status FROM workflows w JOIN nodes n USING (thread_id)"
+    found = await asyncio.to_thread(rows, joined)
     assert found == [{"status": "cancelled"}]
 
 
@@ -398,7 +399,7 @@ def test_models_and_graphs_outside_of_nodes_and_after_the_end(
     fake_model("No").invoke("Still?", callbacks)
     found = rows(
         "SELECT w.name, g.output, g.node_id FROM generations g JOIN workflows w"
-        " ON w.id = g.workflow_id ORDER BY g.started_at"
+        " ON w.thread_id = g.thread_id AND w.id = g.workflow_id ORDER BY g.started_at"
     )
     assert values(found) == [("mixed", "Yes", None), ("GenericFakeChatModel", "No", None)]
 
@@ -412,7 +413,8 @@ def test_an_interrupted_graph_goes_on_in_the_next_workflow(
     with recorder.start_workflow("answer", thread_id="t"), recorder.node("run"):
         graph.invoke(Command(resume="yes"), persist.config("t"))
     found = rows(
-        "SELECT w.name, n.node_name, n.status FROM nodes n JOIN workflows w ON w.id = workflow_id"
+        "SELECT w.name, n.node_name, n.status FROM nodes n"
+        " JOIN workflows w ON w.thread_id = n.thread_id AND w.id = workflow_id"
         " ORDER BY w.turn, n.execution_order"
     )
     assert values(found) == [

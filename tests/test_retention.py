@@ -154,7 +154,7 @@ def nested_graph(saver: Any, inner: Any = None) -> Any:
 
 
 @pytest.mark.parametrize("inner", [None, True])
-@pytest.mark.plain_postgres
+@pytest.mark.plain_postgres("stock reads no distributed tables")
 def test_keep_latest_does_as_stock_does(
     migrated: str, direct: str, saver: PersistSaver, inner: Any
 ) -> None:
@@ -175,7 +175,7 @@ def test_keep_latest_does_as_stock_does(
     assert len(rows_of(migrated, "other")["checkpoints"]) == 4
 
 
-@pytest.mark.plain_postgres
+@pytest.mark.plain_postgres("stock reads no distributed tables")
 def test_keep_latest_keeps_what_delta_channels_need(
     migrated: str, direct: str, saver: PersistSaver
 ) -> None:
@@ -554,7 +554,7 @@ def test_graphs_run_on_meanwhile(migrated: str, retain: Retain) -> None:
     assert sum(report.rows.get("checkpoints", 0) for report in reports) > 20
 
 
-@pytest.mark.plain_postgres
+@pytest.mark.plain_postgres("stock reads no distributed tables")
 def test_stock_runs_on_meanwhile(migrated: str, direct: str, retain: Retain) -> None:
     done = threading.Event()
 

@@ -245,7 +245,7 @@ def test_a_lifetime_beyond_all_dates_is_no_reason_to_fail(url: str, rows: Rows) 
     assert [*session["missing"]] == ["seconds_to_live"]
 
 
-@pytest.mark.plain_postgres
+@pytest.mark.plain_postgres("Citus takes no triggers")
 @pytest.mark.parametrize("code", ["53100", "42501", "0A000"])
 def test_what_is_no_rows_fault_fails_the_run(url: str, rows: Rows, code: str) -> None:
     with psycopg.connect(url, autocommit=True) as conn:

@@ -48,7 +48,7 @@ def config(thread_id: str = "t", **configurable: Any) -> Any:
     return {"configurable": {"thread_id": thread_id, "checkpoint_ns": "", **configurable}}
 
 
-@pytest.mark.plain_postgres
+@pytest.mark.plain_postgres("stock reads no distributed tables")
 def test_stock_ours_stock_share_a_thread(migrated: str, direct: str) -> None:
     builder = approval_graph()
     with PostgresSaver.from_conn_string(direct) as stock:
@@ -73,7 +73,7 @@ def test_stock_ours_stock_share_a_thread(migrated: str, direct: str) -> None:
     assert len(history) == 10
 
 
-@pytest.mark.plain_postgres
+@pytest.mark.plain_postgres("stock reads no distributed tables")
 async def test_async_stock_reads_what_sync_ours_wrote(migrated: str, direct: str) -> None:
     builder = chain_of(["a", "b"])
     with PersistSaver.from_conn_string(migrated) as ours:
@@ -336,7 +336,7 @@ def test_any_metadata_comes_back_equal(saver: PersistSaver, key: str, note: Any)
     assert plain(found.metadata) == plain(metadata)
 
 
-@pytest.mark.plain_postgres
+@pytest.mark.plain_postgres("stock reads no distributed tables")
 def test_stock_reads_large_integers_and_surrogates(saver: PersistSaver, direct: str) -> None:
     value = {"big": 16**6000, "text": "lone \ud800", "list": [2**64, {"k": "\udc00"}]}
     saved = saver.put(config(), empty_checkpoint(), {"source": "input", "step": -1}, {})
@@ -422,6 +422,7 @@ def test_a_long_text_is_stored_once(saver: PersistSaver, migrated: str) -> None:
     }
 
 
+@pytest.mark.plain_postgres("stock reads no distributed tables")
 @pytest.mark.parametrize(
     ("serde", "value"),
     [(None, -1e16), (None, "long " * 1000), (EncryptedSerializer(Xor()), "short")],

@@ -92,19 +92,15 @@ def test_a_long_chat_takes_little_more_than_its_distinct_content(
     )
     assert content <= 1.3 * distinct
     assert everything <= 1.5 * distinct
-    (last,) = rows(
-        "SELECT state_data, input_data, result, p.output FROM node_states s"
-        " JOIN workflow_contents w USING (thread_id, workflow_id)"
-        " JOIN generations g ON g.node_id = s.node_id"
-        " JOIN generation_prompts p ON p.generation_id = g.id"
-        f" WHERE w.turn = {TURNS}"
-    )
-    said = [message["content"] for message in last["state_data"]["messages"]]
+    last = persist.history.last()
+    assert last.turn == TURNS
+    (node,) = last.nodes
+    said = [message["content"] for message in node.state["messages"]]
     assert said[::2] == questions
     assert said[1::2] == answers
-    assert last["result"] == last["state_data"]
-    assert last["input_data"]["messages"] == last["state_data"]["messages"][:-1]
-    assert last["output"] == answers[-1]
+    assert last.result == node.state
+    assert node.input_data["messages"] == node.state["messages"][:-1]
+    assert last.generations[0].output == answers[-1]
 
 
 def test_a_node_that_changes_nothing_adds_no_rows_of_content(persist: Persist, rows: Rows) -> None:

@@ -24,7 +24,7 @@ def unraised(persist: Persist) -> Iterator[None]:
 
 
 NODES = (
-    "SELECT n.*, s.state_data FROM nodes n"
+    "SELECT n.*, s.state_data FROM (SELECT * FROM nodes OFFSET 0) n"
     " JOIN node_states s ON s.thread_id = n.thread_id AND s.node_id = n.id"
     " WHERE n.thread_id = %s ORDER BY n.workflow_id, n.step, n.execution_order, n.id"
 )

@@ -176,7 +176,7 @@ def test_a_prompt_comes_back_whole(rows: Rows) -> None:
     }
 
 
-@pytest.mark.plain_postgres
+@pytest.mark.plain_postgres("Citus follows no chain of messages")
 def test_a_long_chain_is_resolved_fast(rows: Rows) -> None:
     rows.conn.execute(
         """

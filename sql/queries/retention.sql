@@ -445,8 +445,8 @@ WHERE w.thread_id = %(thread_id)s AND w.id = ANY(%(ids)s) AND w.updated_at < %(c
 
 -- unused_content --
 -- A session's values and messages that nothing refers to, except what is of these workflows.
-WITH RECURSIVE documents (document) AS (
-    SELECT unnest(ARRAY[n.state, n.input_data, n.output_data])
+WITH RECURSIVE documents AS (
+    SELECT unnest(ARRAY[n.state, n.input_data, n.output_data]) AS document
     FROM {{schema}}.nodes AS n
     WHERE n.thread_id = %(thread_id)s AND (n.workflow_id = ANY(%(gone)s)) IS NOT TRUE
     UNION ALL
@@ -461,8 +461,8 @@ WITH RECURSIVE documents (document) AS (
     SELECT unnest(ARRAY[t.input_params, t.output_data])
     FROM {{schema}}.tool_executions AS t
     WHERE t.thread_id = %(thread_id)s AND (t.workflow_id = ANY(%(gone)s)) IS NOT TRUE
-), referred (id) AS (
-    SELECT DISTINCT reference.parts[1]::uuid
+), referred AS (
+    SELECT DISTINCT reference.parts[1]::uuid AS id
     FROM documents AS d
     CROSS JOIN LATERAL regexp_matches(
         d.document::text, '[{]"[$][a-z_]+": [[]?"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})"', 'g'
