@@ -102,10 +102,10 @@ class Persist:
         redact: a callable, or several, that give JSON values as they may be recorded; they run
             before anything leaves the process. See ``langgraph_persist.redact``.
         max_payload_bytes: a value that takes more is recorded as its size and beginning; 10 MiB
-            by default.
-        promote: which state channels fill columns of ``workflows``: ``settings`` (a list of
-            channels), ``result`` (a channel, or a list) and ``user_input`` (a channel); and
-            ``current_context`` of ``sessions`` (a list).
+            by default, 128 MiB at most.
+        promote: which state channels, unless excluded, fill columns of ``workflows``:
+            ``settings`` (a list of channels), ``result`` (a channel, or a list) and
+            ``user_input`` (a channel); and ``current_context`` of ``sessions`` (a list).
         enforce_quotas: False to only count what organizations use: else a run whose organization
             has reached a limit raises ``QuotaExceeded``.
 
@@ -148,7 +148,7 @@ class Persist:
         self._seal = None if record_cipher is None else Seal(record_cipher)
         self._session_ttl, self._prices = session_ttl, prices
         self._hitl_timeout = hitl_timeout
-        promotion = None if promote is None else Promotion(promote)
+        promotion = None if promote is None else Promotion(promote, self._capture.channels)
         self._projections = Projections(promotion, self._reflect)
         self._enforce_quotas = enforce_quotas
         self._lock = threading.Lock()

@@ -18,7 +18,7 @@ from langgraph_persist import (
     redact_secrets,
 )
 from langgraph_persist.errors import ConfigurationError
-from tests.graphs import Steps, chain_of, chat_graph
+from tests.graphs import Steps, chain_of, chat_graph, fake_model
 
 Rows = Callable[..., list[dict[str, Any]]]
 
@@ -241,3 +241,80 @@ SECRET: list[tuple[Any, Any]] = [
 @pytest.mark.parametrize(("value", "expected"), SECRET, ids=str)
 def test_secrets_are_redacted(value: Any, expected: Any) -> None:
     assert redact_secrets(value) == expected
+
+
+PROMOTED = {
+    "settings": ["note"],
+    "result": "note",
+    "user_input": "note",
+    "current_context": ["note"],
+}
+KEY = SAID["key"]
+
+
+def test_promoted_channels_are_redacted(migrated: str, rows: Rows) -> None:
+    with Persist(migrated, promote=PROMOTED, redact=redact_secrets) as persist:
+        graph = chain_of(["a"]).compile(checkpointer=persist.checkpointer)
+        persist.attach(graph).invoke({"count": 0, "note": f"use {KEY}"}, persist.config("t"))
+    assert KEY not in dump(rows)
+    (workflow,) = rows("SELECT settings, result, user_input FROM workflows")
+    said = "use [secret]"
+    assert workflow == {"settings": {"note": said}, "result": said, "user_input": said}
+    assert rows("SELECT current_context AS c FROM sessions") == [{"c": {"note": said}}]
+
+
+def test_excluded_channels_are_not_promoted(migrated: str, rows: Rows) -> None:
+    with Persist(migrated, promote=PROMOTED, exclude={"channels": ["note"]}) as persist:
+        graph = chain_of(["a"]).compile(checkpointer=persist.checkpointer)
+        persist.attach(graph).invoke({"count": 0, "note": KEY}, persist.config("t"))
+    assert KEY not in dump(rows)
+    (workflow,) = rows("SELECT settings, result FROM workflows")
+    assert workflow["settings"] is None
+    assert workflow["result"] == {"count": 1, "log": ["a"], "note": {"$left_out": "excluded"}}
+
+
+def test_messages_and_tracebacks_of_exceptions_are_redacted(migrated: str, rows: Rows) -> None:
+    def fails(state: Steps) -> Steps:
+        raise ValueError(f"no access with {KEY}")
+
+    builder = StateGraph(Steps)
+    builder.add_node("fails", fails)
+    builder.add_edge(START, "fails")
+    with Persist(migrated, redact=redact_secrets) as persist:
+        graph = persist.attach(builder.compile(checkpointer=persist.checkpointer))
+        with pytest.raises(ValueError, match=KEY):
+            graph.invoke({"count": 0}, persist.config("t"))
+    assert KEY not in dump(rows)
+    for table in ("nodes", "workflows", "workflow_runs"):
+        (row,) = rows(f"SELECT error_message, error_traceback FROM {table}")
+        assert row["error_message"] == "no access with [secret]"
+        assert "ValueError: no access with [secret]" in row["error_traceback"]
+
+
+def test_bound_tools_are_named_in_the_parameters_and_described_once(
+    migrated: str, rows: Rows
+) -> None:
+    schema = {"type": "object", "properties": {"city": {"type": "string"}}}
+    function = {"name": "weather", "description": "Tells the weather.", "parameters": schema}
+    tools = [{"type": "function", "function": function}, {"type": "web_search"}]
+    with Persist(migrated) as persist:
+        fake_model("ok").bind(tools=tools, temperature=0.5).invoke(
+            "hi", {"callbacks": [persist.handler]}
+        )
+    (called,) = rows("SELECT invocation_params AS p FROM generations")
+    assert called["p"]["tools"] == ["weather", {"type": "web_search"}]
+    assert called["p"]["temperature"] == 0.5
+    (tool,) = rows("SELECT description, parameters_schema FROM tools WHERE name = 'weather'")
+    assert tool == {"description": "Tells the weather.", "parameters_schema": schema}
+
+
+@pytest.mark.parametrize(
+    "odd", ["nul \x00", "half \ud800", "back \\\x00", float("nan"), b"x", {1: 2}]
+)
+def test_whatever_a_redactor_gives_can_be_stored(migrated: str, rows: Rows, odd: Any) -> None:
+    with Persist(migrated, redact=lambda value: odd) as persist:
+        chat(persist)
+        assert not [kind for kind in persist.handler.failures.counts if "row" in kind]
+    found = dump(rows)
+    assert [name for name, text in SAID.items() if text in found] == []
+    assert rows("SELECT status FROM workflows") == [{"status": "completed"}]

@@ -10,8 +10,8 @@ import orjson
 
 from langgraph_persist.errors import ConfigurationError
 from langgraph_persist.extract import clean_text, to_json_bytes
-from langgraph_persist.extract.text import limited
 from langgraph_persist.journal import Journal
+from langgraph_persist.journal.capture import limited
 
 SEALED = "$sealed"
 """Where the encrypted part of an evaluation's details is."""

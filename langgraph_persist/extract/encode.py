@@ -8,19 +8,16 @@ NUL and lone surrogates become U+FFFD, NaN and infinite floats null, bytes ``{"b
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import orjson
 
 from langgraph_persist.extract.shapes import key_text, number, shape_of
 from langgraph_persist.extract.text import clean_text, unreadable
+from langgraph_persist.journal.capture import without_nul
 
 _OPTIONS = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_PASSTHROUGH_DATACLASS
 _DEPTH = 100
-# An escaped NUL is one whose backslash is not itself escaped.
-_NUL = re.compile(rb"(?<!\\)((?:\\\\)*)\\u0000")
-_REPLACEMENT = rb"\1" + "\ufffd".encode()
 
 
 def to_json(value: Any) -> orjson.Fragment:
@@ -34,7 +31,7 @@ def to_json_bytes(value: Any) -> bytes:
         data = orjson.dumps(value, shape_of, _OPTIONS)
     except Exception:
         data = _careful(value)
-    return _NUL.sub(_REPLACEMENT, data) if b"\\u0000" in data else data
+    return without_nul(data)
 
 
 def _careful(value: Any) -> bytes:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import traceback
 
-from langgraph_persist.extract.text import clean_text, limited, qualified_name, safe_str
+from langgraph_persist.extract.text import clean_text, qualified_name, safe_str
+from langgraph_persist.journal.capture import limited
 
 MESSAGE_LIMIT = 10_000
 TRACEBACK_LIMIT = 32_000

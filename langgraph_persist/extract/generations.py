@@ -16,6 +16,7 @@ from langgraph_persist.extract.encode import to_json
 from langgraph_persist.extract.guard import columns, first, mapping, no_fields, total
 from langgraph_persist.extract.keep import Keep
 from langgraph_persist.extract.redact import without_secrets
+from langgraph_persist.extract.schemas import named_tools
 from langgraph_persist.extract.shapes import message_dict
 from langgraph_persist.extract.text import clean_text, content_text, optional_text
 from langgraph_persist.extract.usage import is_cache_hit, token_details, token_fields
@@ -187,7 +188,7 @@ def _positive(*candidates: Any) -> int | None:
 
 def _public_params(params: Mapping[str, Any], options: Mapping[str, Any]) -> Any:
     found = {key: value for key, value in {**options, **params}.items() if value is not None}
-    return to_json(without_secrets(found)) if found else None
+    return to_json(without_secrets(named_tools(found))) if found else None
 
 
 def _streamed(params: Mapping[str, Any]) -> bool:

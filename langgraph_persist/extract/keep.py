@@ -30,8 +30,8 @@ from langgraph_persist.extract.messages import (
     spoken_entry,
 )
 from langgraph_persist.extract.shapes import shape_of
-from langgraph_persist.extract.text import clean_text, excerpt, is_a, limited
-from langgraph_persist.journal.capture import EVERYTHING, Capture, left_out
+from langgraph_persist.extract.text import clean_text, excerpt, is_a
+from langgraph_persist.journal.capture import EVERYTHING, Capture, left_out, limited
 
 INLINE_LIMIT = 128
 """Bytes of JSON up to which a value stands where it is."""

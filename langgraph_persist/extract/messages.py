@@ -29,12 +29,11 @@ from langgraph_persist.extract.shapes import message_dict
 from langgraph_persist.extract.text import (
     content_text,
     is_a,
-    limited,
     optional_text,
     qualified_name,
     unreadable,
 )
-from langgraph_persist.journal.capture import EVERYTHING, Capture
+from langgraph_persist.journal.capture import EVERYTHING, Capture, limited
 
 Row = tuple[str, dict[str, Any]]
 

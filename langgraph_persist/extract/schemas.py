@@ -37,6 +37,22 @@ def bound_tools(
     return [tool for tool in found if tool["name"] != answer.get("title")]
 
 
+def named_tools(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Call parameters with the tools' names alone: what they are is in a table of theirs."""
+    named = {key: _names(value) if key in _LISTS else value for key, value in params.items()}
+    if isinstance(config := params.get("toolConfig"), Mapping):
+        named["toolConfig"] = named_tools(config)
+    return named
+
+
+def _names(listed: Any) -> Any:
+    """The names in a list of tools; what has none stays as it is."""
+    if not isinstance(listed, Sequence) or isinstance(listed, (str, bytes)):
+        return listed
+    found = [[tool["name"] for tool in _tool(item)] or [item] for item in listed]
+    return [name for names in found for name in names]
+
+
 def _tools(params: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     for name in _LISTS:
         listed = params.get(name)

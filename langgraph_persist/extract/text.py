@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from langgraph_persist.journal.capture import limited
+
 _FORBIDDEN = re.compile("[\x00\ud800-\udfff]")
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 _REPR_LIMIT = 2_000
@@ -50,15 +52,6 @@ def safe_repr(value: Any) -> str:
     if vars(object)["__repr__"] is type(value).__repr__:
         return f"<{qualified_name(type(value))}>"
     return limited(_ADDRESS.sub("", clean_text(repr(value))), _REPR_LIMIT)
-
-
-def limited(text: str, limit: int) -> str:
-    """At most about ``limit`` characters, the middle left out with a mark that says so."""
-    if len(text) <= limit:
-        return text
-    head = limit // 4
-    tail = limit - head
-    return f"{text[:head]}\n… {len(text) - limit} characters left out …\n{text[-tail:]}"
 
 
 def excerpt(text: str | None) -> str | None:

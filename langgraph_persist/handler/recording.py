@@ -344,6 +344,8 @@ class Recording:
         keep = self.keep(root.run)
         workflow["result"] = keep.document(outputs)
         workflow |= root.run.promoted
+        if (promoted := root.run.promoted.get("result")) is not None:
+            workflow["result"] = keep.json(promoted)
         workflow |= {"active_ms": ended["duration_ms"], "node_count": root.run.nodes}
         workflow |= root.totals | {"cost_usd": total(root.costs)}
         rows = self.owned(root, keep.rows)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
@@ -15,7 +16,14 @@ from langgraph_persist.journal.failures import Failures
 MAX_BYTES = 10 << 20
 """By default a single value of the record takes no more."""
 
+LARGEST = 128 << 20
+"""No value of the record takes more, whatever users allow: PostgreSQL's jsonb ends at 256 MiB."""
+
 _BEGINNING = 500
+_FORBIDDEN = re.compile("[\x00\ud800-\udfff]")
+# An escaped NUL is one whose backslash is not itself escaped.
+_NUL = re.compile(rb"(?<!\\)((?:\\\\)*)\\u0000")
+_REPLACEMENT = rb"\1" + "\ufffd".encode()
 
 Redactor: TypeAlias = Callable[[Any], Any]
 """Gives a JSON value (a string, a number, a list, a dict) as the record may hold it."""
@@ -64,7 +72,7 @@ class Capture:
             channels=excluded.get("channels", frozenset()),
             nodes=excluded.get("nodes", frozenset()),
             redactors=redactors,
-            max_bytes=limit,
+            max_bytes=min(limit, LARGEST),
         )
 
     def clean(self, value: Any) -> Any:
@@ -83,7 +91,7 @@ class Capture:
             return data
         try:
             # Not orjson, which reads large integers as floats.
-            return _dumps(self.clean(json.loads(data)))
+            return without_nul(_dumps(self.clean(json.loads(data))))
         except Exception as error:
             self.failures.add("redact", error)
             return orjson.dumps(f"<redaction failed: {type(error).__name__}>")
@@ -93,7 +101,9 @@ class Capture:
         if not self.redactors:
             return text
         found = self.clean(text)
-        return found if isinstance(found, str) else f"<redacted to {type(found).__name__}>"
+        if not isinstance(found, str):
+            return f"<redacted to {type(found).__name__}>"
+        return _FORBIDDEN.sub("\ufffd", found)
 
     def fitting(self, data: bytes) -> bytes:
         """A value as JSON, or what stands for one that is too large: its size and beginning."""
@@ -116,6 +126,20 @@ def _dumps(value: Any) -> bytes:
         return orjson.dumps(value)
     except TypeError:
         return json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+
+
+def limited(text: str, limit: int) -> str:
+    """At most about ``limit`` characters, the middle left out with a mark that says so."""
+    if len(text) <= limit:
+        return text
+    head = limit // 4
+    tail = limit - head
+    return f"{text[:head]}\n… {len(text) - limit} characters left out …\n{text[-tail:]}"
+
+
+def without_nul(data: bytes) -> bytes:
+    """JSON as jsonb takes it: each NUL as U+FFFD."""
+    return _NUL.sub(_REPLACEMENT, data) if b"\\u0000" in data else data
 
 
 def too_large(data: bytes) -> bytes:

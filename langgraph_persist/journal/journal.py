@@ -36,7 +36,7 @@ from langgraph_persist.errors import DatabaseUnavailable, DurabilityError, Journ
 from langgraph_persist.journal.capture import EVERYTHING, Capture
 from langgraph_persist.journal.failures import Failures
 from langgraph_persist.journal.heartbeat import Heartbeat
-from langgraph_persist.journal.privacy import Seal, redacted, without_content
+from langgraph_persist.journal.privacy import Seal, fitting, redacted, without_content
 from langgraph_persist.journal.reaper import Reaper
 from langgraph_persist.journal.runs import OpenNode, Runs
 from langgraph_persist.journal.salvage import Refusal, is_refusal
@@ -153,6 +153,9 @@ class Journal:
         """
         unit.rows = self._protect(unit.rows)
         unit.measure()
+        if unit.size > self.capture.max_bytes and self.seal is None:
+            unit.rows = fitting(unit.rows, self.capture.max_bytes)
+            unit.measure()
         with self._lock:
             self._refuse(unit)
             if unit.count and self.full:
@@ -263,7 +266,10 @@ class Journal:
             return without_content(rows)
         if self.capture.redactors:
             rows = redacted(rows, self.capture)
-        return rows if self.seal is None else self.seal.rows(rows)
+        if self.seal is None:
+            return rows
+        # Encrypted it takes more, and cannot be cut any more.
+        return self.seal.rows(fitting(rows, self.capture.max_bytes))
 
     @property
     def keeps_content(self) -> bool:

@@ -8,10 +8,12 @@ from typing import Any
 import orjson
 from langgraph.checkpoint.serde.base import CipherProtocol
 
-from langgraph_persist.journal.capture import Capture
-from langgraph_persist.journal.unit import Late, Rows
+from langgraph_persist.journal.capture import LARGEST, MAX_BYTES, Capture, limited, too_large
+from langgraph_persist.journal.unit import Fields, Late, Rows
 
 _ERROR = {"error_message", "error_traceback"}
+_MARK = 64
+"""Characters of the mark in a text whose middle is left out."""
 
 CONTENT: dict[str, frozenset[str]] = {
     "tools": frozenset({"description", "parameters_schema"}),
@@ -69,6 +71,43 @@ def without_content(rows: Rows) -> Rows:
         for table, fields in rows
         if table not in CONTENT_TABLES
     ]
+
+
+def fitting(rows: Rows, max_bytes: int) -> Rows:
+    """The rows, each column within these bytes and each row within what one statement takes.
+
+    Columns that hold parts which were cut apart, and errors, are only kept from growing too large.
+    """
+    return [(table, _fitting(table, fields, max_bytes)) for table, fields in rows]
+
+
+def _fitting(table: str, fields: Fields, max_bytes: int) -> Fields:
+    if fields.get("kind") in ("list", "messages"):
+        large = _size(fields["value"]) > LARGEST
+        return fields | {"value": [_fit(fields["value"], LARGEST)]} if large else fields
+    cut = CONTENT.get(table, frozenset()) - KEPT.get(table, frozenset()) - _ERROR
+    rest = max(max_bytes, MAX_BYTES)
+    fitted = {k: _fit(v, max_bytes if k in cut else rest) for k, v in fields.items()}
+    while sum(map(_size, fitted.values())) > LARGEST:
+        rest //= 2
+        fitted = {name: _fit(value, rest) for name, value in fitted.items()}
+    return fitted
+
+
+def _fit(value: Any, max_bytes: int) -> Any:
+    if isinstance(value, str):
+        return value if len(value) <= max_bytes + _MARK else limited(value, max_bytes)
+    if _size(value) <= max_bytes:
+        return value
+    return orjson.Fragment(too_large(orjson.dumps(value)))
+
+
+def _size(value: Any) -> int:
+    if isinstance(value, orjson.Fragment):
+        return len(orjson.dumps(value))
+    if not isinstance(value, str):
+        return 0
+    return len(value) if value.isascii() else len(value.encode(errors="replace"))
 
 
 class Seal:

@@ -18,8 +18,11 @@ from psycopg import Connection
 from langgraph_persist.journal.capture import left_out
 from langgraph_persist.journal.unit import KEYS, Fields, Late
 
-REFUSED = re.compile("22...|23...|44000|54...|P0...|09000|27000")
-"""The SQLSTATEs that are about a row, not about the server, the connection or the statement."""
+REFUSED = re.compile("22...|23...|44000|54...|P0...|09000|27000|XX000")
+"""The SQLSTATEs that are about a row, not about the server, the connection or the statement.
+
+XX000 is what a value ends with that would take more than a gigabyte of memory to read.
+"""
 
 _RUN = ("workflow_id", "run_id", "status", "started_at")
 REQUIRED: dict[str, tuple[str, ...]] = {

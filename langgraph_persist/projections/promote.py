@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from langgraph_persist.errors import ConfigurationError
@@ -19,19 +19,22 @@ COLUMNS = ("settings", "result", "user_input", CONTEXT)
 
 
 class Promotion:
-    """Says which channels fill which columns of ``workflows`` and ``sessions``.
+    """Says which channels fill which columns of ``workflows`` and ``sessions``; hidden ones none.
 
     Raises:
         ConfigurationError: there is no such column, or it cannot hold this.
     """
 
-    def __init__(self, promote: Promote) -> None:
+    def __init__(self, promote: Promote, hidden: Container[str] = ()) -> None:
         if not isinstance(promote, Mapping):
             raise ConfigurationError(f"promote says which channels fill a column, not {promote!r}")
+        self._hidden = hidden
         self._read = {column: _reader(column, source) for column, source in promote.items()}
 
     def __call__(self, state: State) -> Fields:
         """The columns that this state has something for."""
+        if self._hidden:
+            state = {name: value for name, value in state.items() if name not in self._hidden}
         found = {column: read(state) for column, read in self._read.items()}
         return {column: value for column, value in found.items() if value is not None}
 
