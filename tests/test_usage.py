@@ -171,6 +171,96 @@ def test_a_copied_session_is_not_counted_again(persist: Persist) -> None:
     check_rebuilt(persist)
 
 
+# --- lost processes ---
+
+
+def lose(persist: Persist, thread: str = "lost") -> tuple[Any, Any, Any]:
+    """A run with a call that its process left open and a reaper closed: workflow, run, call."""
+    owner = {"user": "ann", "organization": "acme"}
+    at = datetime.now(UTC) - timedelta(hours=3)
+    workflow = {"thread_id": thread, "id": uuid4(), "name": "w", "started_at": at, **owner}
+    key = {"thread_id": thread, "workflow_id": workflow["id"], "started_at": at}
+    run = {**key, "id": uuid4(), "kind": "start", "instance_id": "elsewhere:1@boot.1.1"}
+    call = {**key, "id": uuid4(), "run_id": run["id"], "model_name": "fast"}
+    running = {"status": "running"}
+    head: Rows = [
+        ("organizations", {"id": uuid4(), "name": "acme", "slug": "acme"}),
+        ("users", {"id": uuid4(), "username": "ann", "organization": "acme"}),
+        ("sessions", {"thread_id": thread, **owner}),
+        ("workflows", workflow | running | {"is_new": True}),
+        ("workflow_runs", run | running),
+        ("generations", call | running),
+    ]
+    persist.handler.journal.commit(Unit(thread, head)).result(60)
+    query_nothing(
+        persist.url,
+        "UPDATE workflow_runs SET heartbeat_at = now() - interval '2 hours'"
+        f" WHERE thread_id = '{thread}'",
+    )
+    assert len(persist.reap().runs) == 1
+    return workflow, run, call
+
+
+def end(persist: Persist, workflow: Any, run: Any, call: Any) -> None:
+    ended = {"status": "completed", "completed_at": datetime.now(UTC)}
+    tokens = {"prompt_tokens": 4, "completion_tokens": 3, "total_tokens": 7, "latency_ms": 5.5}
+    rows: Rows = [
+        ("generations", call | ended | tokens),
+        ("workflows", workflow | ended),
+        ("workflow_runs", run | ended | {"duration_ms": 9.25}),
+    ]
+    persist.handler.journal.commit(Unit(workflow["thread_id"], rows)).result(60)
+
+
+def test_lost_runs_count_when_they_are_closed(persist: Persist) -> None:
+    lose(persist)
+    assert metric(persist, "success_rate").data["failed"] == 1
+    assert metric(persist, "execution_time").data == {"runs": 1}
+    assert metric(persist, "api_calls").data["failed"] == 1
+    assert persist.reap().runs == []
+    check_rebuilt(persist)
+
+
+def test_a_run_that_was_only_slow_counts_as_it_ended(persist: Persist) -> None:
+    end(persist, *lose(persist))
+    assert metric(persist, "success_rate").data["failed"] == 0
+    assert metric(persist, "success_rate").value == 1
+    assert metric(persist, "execution_time").value == Decimal("9.25")
+    assert metric(persist, "token_usage").value == 7
+    calls = metric(persist, "api_calls")
+    assert (int(calls.value), calls.data["failed"], calls.data["latency_ms"]) == (1, 0, 5.5)
+    check_rebuilt(persist)
+
+
+def test_a_run_that_is_heard_of_again_has_not_failed(persist: Persist) -> None:
+    workflow, run, call = lose(persist)
+    beat: Rows = [("heartbeats", {"thread_id": run["thread_id"], "id": run["id"]})]
+    for _ in range(2):
+        persist.handler.journal.commit(Unit("lost", beat)).result(60)
+        assert {key[0] for key in check_rebuilt(persist)} == {"api_calls", "daily_requests"}
+    end(persist, workflow, run, call)
+    assert metric(persist, "success_rate").value == 1
+    check_rebuilt(persist)
+
+
+def test_many_reapers_count_a_lost_run_once(persist: Persist) -> None:
+    lose(persist, "a")
+    query_nothing(
+        persist.url,
+        "UPDATE workflow_runs SET status = 'running', error_type = NULL,"
+        " heartbeat_at = now() - interval '2 hours'",
+    )
+    query_nothing(persist.url, "UPDATE workflows SET status = 'running', error_type = NULL")
+    query_nothing(persist.url, "UPDATE generations SET status = 'running', error_type = NULL")
+    query_nothing(persist.url, "DELETE FROM usage_metrics")
+    persist.usage.rebuild()
+    with ThreadPoolExecutor(6) as pool:
+        for _ in range(6):
+            pool.submit(persist.reap)
+    assert metric(persist, "success_rate").data["failed"] == 1
+    check_rebuilt(persist)
+
+
 # --- by rows, so that they can be of any day and come in any order ---
 
 

@@ -15,6 +15,9 @@ Counted = dict[str, list[Fields]]
 
 def counted_first(table: str, group: Group) -> Counted:
     """What is to be counted before the rows of a table are written."""
+    if table == "heartbeats":
+        beats = _rows(group, table)
+        return {"count_revived": beats} if beats else {}
     if table != "workflows":
         return {}
     workflows = group.rows.get("workflows", {})

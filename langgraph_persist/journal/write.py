@@ -31,7 +31,7 @@ LEAVES = frozenset(
 """Tables whose rows depend on nothing that the same group writes after their parents."""
 
 SEQUENCES = {
-    "lost_runs": ("lost_runs",),
+    "lost_runs": ("lost_runs", "count_lost"),
     "todo_lists": (
         "continue_plan",
         "abandon_todos",
@@ -124,10 +124,11 @@ def _write_what_fits(conn: Connection[Any], group: Group, sql: Sql, again: bool)
         _execute(conn, [*_table_steps(group, sql, table, counted)])
 
     salvage = Salvage(conn, execute)
+    reopening = [*_reopening(group, sql)]
     for table in KEYS:
         salvage.write(table, [*group.rows.get(table, {}).values()])
     group.rows = {}
-    _execute(conn, [*_steps(group, sql, again), *_reopening(group, sql)])
+    _execute(conn, [*_steps(group, sql, again), *reopening])
     return salvage.refusals
 
 

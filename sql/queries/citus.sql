@@ -291,7 +291,11 @@ ON CONFLICT (
 -- Counts the time of runs that end with these rows, ahead of them, unless it is counted already.
 WITH ended AS MATERIALIZED (
     SELECT
-        e.started_at, e.duration_ms,
+        e.started_at,
+        coalesce(e.duration_ms, b.duration_ms)::numeric
+            - CASE WHEN b.error_type = 'ProcessLost' THEN b.duration_ms::numeric ELSE 0 END
+            AS duration_ms,
+        CASE WHEN b.error_type = 'ProcessLost' THEN 0 ELSE 1 END AS runs,
         CASE WHEN w.id IS NULL THEN u.id ELSE w.user_id END AS user_id,
         CASE WHEN w.id IS NULL THEN coalesce(o.id, u.organization_id) ELSE w.organization_id END
             AS organization_id
@@ -308,7 +312,7 @@ WITH ended AS MATERIALIZED (
         )
     ) AS w ON w.thread_id = e.thread_id AND w.id = e.workflow_id
     LEFT JOIN (
-        SELECT k.thread_id, k.id, k.status
+        SELECT k.thread_id, k.id, k.status, k.error_type, k.duration_ms
         FROM {{schema}}.workflow_runs AS k
         WHERE k.thread_id = ANY(%(threads)s) AND (k.thread_id, k.id) IN (
             SELECT r.thread_id, r.id
@@ -317,7 +321,7 @@ WITH ended AS MATERIALIZED (
     ) AS b ON b.thread_id = e.thread_id AND b.id = e.id
     LEFT JOIN {{schema}}.users AS u ON u.username = e."user"
     LEFT JOIN {{schema}}.organizations AS o ON o.slug = e.organization
-    WHERE coalesce(b.status, 'running') = 'running'
+    WHERE coalesce(b.status, 'running') = 'running' OR b.error_type = 'ProcessLost'
 ), placed AS (
     SELECT
         c.*,
@@ -334,7 +338,7 @@ INSERT INTO {{schema}}.usage_metrics AS t (
 )
 SELECT
     p.organization_id, p.user_id, NULL, 'execution_time',
-    coalesce(sum(p.duration_ms::numeric), 0), jsonb_build_object('runs', count(*)),
+    coalesce(sum(p.duration_ms), 0), jsonb_build_object('runs', sum(p.runs)),
     p.period_start, p.period_end
 FROM placed AS p
 GROUP BY p.organization_id, p.user_id, p.period_start, p.period_end
@@ -358,7 +362,8 @@ ON CONFLICT (
 -- Counts the model calls that end with these rows, ahead of them, unless they are counted already.
 WITH ended AS MATERIALIZED (
     SELECT
-        e.started_at, e.status, coalesce(e.model_name, g.model_name) AS model_name,
+        e.started_at, e.status, coalesce(g.error_type = 'ProcessLost', false) AS was_lost,
+        g.latency_ms AS lost_ms, coalesce(e.model_name, g.model_name) AS model_name,
         e.prompt_tokens, e.completion_tokens, e.total_tokens, e.cache_read_tokens,
         e.cache_creation_tokens, e.reasoning_tokens, e.cost_usd, e.latency_ms,
         coalesce(e.cache_hit, false) AS cache_hit, w.organization_id, w.user_id
@@ -377,14 +382,14 @@ WITH ended AS MATERIALIZED (
         )
     ) AS w ON w.thread_id = e.thread_id AND w.id = e.workflow_id
     LEFT JOIN (
-        SELECT k.thread_id, k.id, k.status, k.model_name
+        SELECT k.thread_id, k.id, k.status, k.model_name, k.error_type, k.latency_ms
         FROM {{schema}}.generations AS k
         WHERE k.thread_id = ANY(%(threads)s) AND (k.thread_id, k.id) IN (
             SELECT r.thread_id, r.id
             FROM jsonb_to_recordset(%(rows)s) AS r (thread_id text, id uuid)
         )
     ) AS g ON g.thread_id = e.thread_id AND g.id = e.id
-    WHERE coalesce(g.status, 'running') = 'running'
+    WHERE coalesce(g.status, 'running') = 'running' OR g.error_type = 'ProcessLost'
 ), placed AS MATERIALIZED (
     SELECT
         c.*,
@@ -400,10 +405,11 @@ WITH ended AS MATERIALIZED (
 ), summed AS (
     SELECT
         organization_id, user_id, model_name, period_start, period_end,
-        count(*) FILTER (WHERE NOT cache_hit) AS calls,
-        count(*) FILTER (WHERE status = 'failed') AS failed,
+        count(*) FILTER (WHERE NOT cache_hit) - count(*) FILTER (WHERE was_lost) AS calls,
+        count(*) FILTER (WHERE status = 'failed') - count(*) FILTER (WHERE was_lost) AS failed,
         count(*) FILTER (WHERE cache_hit) AS cache_hits,
-        coalesce(sum(latency_ms::numeric) FILTER (WHERE NOT cache_hit), 0) AS latency_ms,
+        coalesce(sum(latency_ms::numeric) FILTER (WHERE NOT cache_hit), 0)
+            - coalesce(sum(lost_ms::numeric) FILTER (WHERE was_lost), 0) AS latency_ms,
         coalesce(sum(prompt_tokens) FILTER (WHERE NOT cache_hit), 0) AS prompt_tokens,
         coalesce(sum(completion_tokens) FILTER (WHERE NOT cache_hit), 0) AS completion_tokens,
         coalesce(sum(total_tokens) FILTER (WHERE NOT cache_hit), 0) AS total_tokens,

@@ -108,7 +108,11 @@ ON CONFLICT (
 -- Counts the time of runs that end with these rows, ahead of them, unless it is counted already.
 WITH ended AS MATERIALIZED (
     SELECT
-        e.started_at, e.duration_ms,
+        e.started_at,
+        coalesce(e.duration_ms, b.duration_ms)::numeric
+            - CASE WHEN b.error_type = 'ProcessLost' THEN b.duration_ms::numeric ELSE 0 END
+            AS duration_ms,
+        CASE WHEN b.error_type = 'ProcessLost' THEN 0 ELSE 1 END AS runs,
         CASE WHEN w.id IS NULL THEN u.id ELSE w.user_id END AS user_id,
         CASE WHEN w.id IS NULL THEN coalesce(o.id, u.organization_id) ELSE w.organization_id END
             AS organization_id
@@ -123,14 +127,14 @@ WITH ended AS MATERIALIZED (
         OFFSET 0
     ) AS w ON true
     LEFT JOIN LATERAL (
-        SELECT k.status
+        SELECT k.status, k.error_type, k.duration_ms
         FROM {{schema}}.workflow_runs AS k
         WHERE k.thread_id = e.thread_id AND k.id = e.id
         OFFSET 0
     ) AS b ON true
     LEFT JOIN {{schema}}.users AS u ON u.username = e."user"
     LEFT JOIN {{schema}}.organizations AS o ON o.slug = e.organization
-    WHERE coalesce(b.status, 'running') = 'running'
+    WHERE coalesce(b.status, 'running') = 'running' OR b.error_type = 'ProcessLost'
 ), placed AS (
     SELECT
         c.*,
@@ -147,7 +151,7 @@ INSERT INTO {{schema}}.usage_metrics AS t (
 )
 SELECT
     p.organization_id, p.user_id, NULL, 'execution_time',
-    coalesce(sum(p.duration_ms::numeric), 0), jsonb_build_object('runs', count(*)),
+    coalesce(sum(p.duration_ms), 0), jsonb_build_object('runs', sum(p.runs)),
     p.period_start, p.period_end
 FROM placed AS p
 GROUP BY p.organization_id, p.user_id, p.period_start, p.period_end
@@ -171,7 +175,8 @@ ON CONFLICT (
 -- Counts the model calls that end with these rows, ahead of them, unless they are counted already.
 WITH ended AS MATERIALIZED (
     SELECT
-        e.started_at, e.status, coalesce(e.model_name, g.model_name) AS model_name,
+        e.started_at, e.status, coalesce(g.error_type = 'ProcessLost', false) AS was_lost,
+        g.latency_ms AS lost_ms, coalesce(e.model_name, g.model_name) AS model_name,
         e.prompt_tokens, e.completion_tokens, e.total_tokens, e.cache_read_tokens,
         e.cache_creation_tokens, e.reasoning_tokens, e.cost_usd, e.latency_ms,
         coalesce(e.cache_hit, false) AS cache_hit, w.organization_id, w.user_id
@@ -188,12 +193,12 @@ WITH ended AS MATERIALIZED (
         OFFSET 0
     ) AS w ON true
     LEFT JOIN LATERAL (
-        SELECT k.status, k.model_name
+        SELECT k.status, k.model_name, k.error_type, k.latency_ms
         FROM {{schema}}.generations AS k
         WHERE k.thread_id = e.thread_id AND k.id = e.id
         OFFSET 0
     ) AS g ON true
-    WHERE coalesce(g.status, 'running') = 'running'
+    WHERE coalesce(g.status, 'running') = 'running' OR g.error_type = 'ProcessLost'
 ), placed AS MATERIALIZED (
     SELECT
         c.*,
@@ -209,10 +214,11 @@ WITH ended AS MATERIALIZED (
 ), summed AS (
     SELECT
         organization_id, user_id, model_name, period_start, period_end,
-        count(*) FILTER (WHERE NOT cache_hit) AS calls,
-        count(*) FILTER (WHERE status = 'failed') AS failed,
+        count(*) FILTER (WHERE NOT cache_hit) - count(*) FILTER (WHERE was_lost) AS calls,
+        count(*) FILTER (WHERE status = 'failed') - count(*) FILTER (WHERE was_lost) AS failed,
         count(*) FILTER (WHERE cache_hit) AS cache_hits,
-        coalesce(sum(latency_ms::numeric) FILTER (WHERE NOT cache_hit), 0) AS latency_ms,
+        coalesce(sum(latency_ms::numeric) FILTER (WHERE NOT cache_hit), 0)
+            - coalesce(sum(lost_ms::numeric) FILTER (WHERE was_lost), 0) AS latency_ms,
         coalesce(sum(prompt_tokens) FILTER (WHERE NOT cache_hit), 0) AS prompt_tokens,
         coalesce(sum(completion_tokens) FILTER (WHERE NOT cache_hit), 0) AS completion_tokens,
         coalesce(sum(total_tokens) FILTER (WHERE NOT cache_hit), 0) AS total_tokens,
@@ -269,6 +275,157 @@ ON CONFLICT (
         FROM jsonb_each_text(excluded.metric_data) AS d
     ),
     updated_at = excluded.updated_at
+
+-- count_lost --
+-- Counts the runs that were just closed as lost, and the workflows and calls that failed by it.
+WITH lost AS MATERIALIZED (
+    SELECT r.id, r.workflow_id, r.started_at, r.duration_ms
+    FROM {{schema}}.workflow_runs AS r
+    WHERE r.thread_id = %(thread_id)s AND r.error_type = 'ProcessLost' AND r.updated_at = now()
+        AND r.id IN (SELECT e.id FROM jsonb_to_recordset(%(rows)s) AS e (id uuid))
+), gone AS (
+    SELECT
+        w.organization_id, w.user_id, NULL AS model_name, 'execution_time' AS metric_type,
+        l.started_at, l.duration_ms::numeric AS value, 1 AS times, 0::numeric AS latency_ms
+    FROM lost AS l
+    JOIN {{schema}}.workflows AS w ON w.thread_id = %(thread_id)s AND w.id = l.workflow_id
+    UNION ALL
+    SELECT w.organization_id, w.user_id, NULL, 'success_rate', w.started_at, 0, 1, 0
+    FROM {{schema}}.workflows AS w
+    WHERE w.thread_id = %(thread_id)s AND w.error_type = 'ProcessLost' AND w.updated_at = now()
+        AND w.id IN (SELECT l.workflow_id FROM lost AS l)
+    UNION ALL
+    SELECT
+        w.organization_id, w.user_id, g.model_name, 'api_calls', g.started_at, 1, 1,
+        g.latency_ms::numeric
+    FROM lost AS l
+    JOIN {{schema}}.workflows AS w ON w.thread_id = %(thread_id)s AND w.id = l.workflow_id
+    JOIN {{schema}}.generations AS g ON g.thread_id = %(thread_id)s AND g.run_id = l.id
+    WHERE g.workflow_id = l.workflow_id AND g.error_type = 'ProcessLost' AND g.updated_at = now()
+), placed AS MATERIALIZED (
+    SELECT
+        g.*,
+        date_trunc('day', g.started_at, z.timezone) AS period_start,
+        (date_trunc('day', g.started_at AT TIME ZONE z.timezone) + interval '1 day')
+            AT TIME ZONE z.timezone AS period_end
+    FROM gone AS g
+    LEFT JOIN {{schema}}.organizations AS o ON o.id = g.organization_id
+    CROSS JOIN LATERAL (SELECT coalesce(o.timezone, 'UTC')) AS z (timezone)
+)
+INSERT INTO {{schema}}.usage_metrics AS t (
+    organization_id, user_id, model_name, metric_type, metric_value, metric_data,
+    period_start, period_end
+)
+SELECT
+    p.organization_id, p.user_id, p.model_name, p.metric_type,
+    CASE p.metric_type WHEN 'success_rate' THEN 0 ELSE sum(p.value) END,
+    CASE p.metric_type
+        WHEN 'success_rate' THEN
+            jsonb_build_object('completed', 0, 'failed', sum(p.times), 'cancelled', 0, 'refused', 0)
+        WHEN 'execution_time' THEN jsonb_build_object('runs', sum(p.times))
+        ELSE jsonb_build_object(
+            'failed', sum(p.times), 'cache_hits', 0, 'latency_ms', sum(p.latency_ms)
+        )
+    END,
+    p.period_start, p.period_end
+FROM placed AS p
+GROUP BY p.organization_id, p.user_id, p.model_name, p.metric_type, p.period_start, p.period_end
+ORDER BY p.metric_type, p.period_start, p.organization_id, p.user_id, p.model_name
+ON CONFLICT (
+    period_start, metric_type,
+    coalesce(organization_id, '00000000-0000-0000-0000-000000000000'::uuid),
+    coalesce(user_id, '00000000-0000-0000-0000-000000000000'::uuid),
+    coalesce(model_name, ''::text)
+) DO UPDATE SET
+    metric_value = CASE t.metric_type
+        WHEN 'success_rate' THEN (
+            SELECT coalesce(sum(d.completed) / nullif(sum(d.completed + d.failed), 0), 0)
+            FROM (VALUES (t.metric_data), (excluded.metric_data)) AS m (data)
+            CROSS JOIN LATERAL jsonb_to_record(m.data) AS d (completed numeric, failed numeric)
+        )
+        ELSE t.metric_value + excluded.metric_value
+    END,
+    metric_data = (
+        SELECT coalesce(jsonb_object_agg(
+            d.key, d.value::numeric + coalesce(t.metric_data ->> d.key, '0')::numeric
+        ), '{}')
+        FROM jsonb_each_text(excluded.metric_data) AS d
+    ),
+    updated_at = excluded.updated_at
+
+
+-- count_revived --
+-- Counts no more what failed with lost runs that are heard of again, ahead of taking them up.
+WITH gone AS (
+    SELECT
+        w.organization_id, w.user_id, NULL AS model_name, 'execution_time' AS metric_type,
+        r.started_at, -r.duration_ms::numeric AS value, -1 AS times, 0::numeric AS latency_ms
+    FROM {{schema}}.workflow_runs AS r
+    JOIN {{schema}}.workflows AS w ON w.thread_id = r.thread_id AND w.id = r.workflow_id
+    WHERE r.thread_id = ANY(%(threads)s) AND r.error_type = 'ProcessLost' AND r.id IN (
+        SELECT e.id FROM jsonb_to_recordset(%(rows)s) AS e (id uuid)
+    )
+    UNION ALL
+    SELECT w.organization_id, w.user_id, NULL, 'success_rate', w.started_at, 0, -1, 0
+    FROM {{schema}}.workflows AS w
+    WHERE w.thread_id = ANY(%(threads)s) AND w.error_type = 'ProcessLost'
+        AND (w.thread_id, w.id) IN (
+            SELECT r.thread_id, r.workflow_id FROM {{schema}}.workflow_runs AS r
+            WHERE r.thread_id = ANY(%(threads)s) AND r.error_type = 'ProcessLost' AND r.id IN (
+                SELECT e.id FROM jsonb_to_recordset(%(rows)s) AS e (id uuid)
+            )
+        )
+), placed AS MATERIALIZED (
+    SELECT
+        g.*,
+        date_trunc('day', g.started_at, z.timezone) AS period_start,
+        (date_trunc('day', g.started_at AT TIME ZONE z.timezone) + interval '1 day')
+            AT TIME ZONE z.timezone AS period_end
+    FROM gone AS g
+    LEFT JOIN {{schema}}.organizations AS o ON o.id = g.organization_id
+    CROSS JOIN LATERAL (SELECT coalesce(o.timezone, 'UTC')) AS z (timezone)
+)
+INSERT INTO {{schema}}.usage_metrics AS t (
+    organization_id, user_id, model_name, metric_type, metric_value, metric_data,
+    period_start, period_end
+)
+SELECT
+    p.organization_id, p.user_id, p.model_name, p.metric_type,
+    CASE p.metric_type WHEN 'success_rate' THEN 0 ELSE sum(p.value) END,
+    CASE p.metric_type
+        WHEN 'success_rate' THEN
+            jsonb_build_object('completed', 0, 'failed', sum(p.times), 'cancelled', 0, 'refused', 0)
+        WHEN 'execution_time' THEN jsonb_build_object('runs', sum(p.times))
+        ELSE jsonb_build_object(
+            'failed', sum(p.times), 'cache_hits', 0, 'latency_ms', sum(p.latency_ms)
+        )
+    END,
+    p.period_start, p.period_end
+FROM placed AS p
+GROUP BY p.organization_id, p.user_id, p.model_name, p.metric_type, p.period_start, p.period_end
+ORDER BY p.metric_type, p.period_start, p.organization_id, p.user_id, p.model_name
+ON CONFLICT (
+    period_start, metric_type,
+    coalesce(organization_id, '00000000-0000-0000-0000-000000000000'::uuid),
+    coalesce(user_id, '00000000-0000-0000-0000-000000000000'::uuid),
+    coalesce(model_name, ''::text)
+) DO UPDATE SET
+    metric_value = CASE t.metric_type
+        WHEN 'success_rate' THEN (
+            SELECT coalesce(sum(d.completed) / nullif(sum(d.completed + d.failed), 0), 0)
+            FROM (VALUES (t.metric_data), (excluded.metric_data)) AS m (data)
+            CROSS JOIN LATERAL jsonb_to_record(m.data) AS d (completed numeric, failed numeric)
+        )
+        ELSE t.metric_value + excluded.metric_value
+    END,
+    metric_data = (
+        SELECT coalesce(jsonb_object_agg(
+            d.key, d.value::numeric + coalesce(t.metric_data ->> d.key, '0')::numeric
+        ), '{}')
+        FROM jsonb_each_text(excluded.metric_data) AS d
+    ),
+    updated_at = excluded.updated_at
+
 
 -- lock_usage --
 -- Lets nobody else count until the transaction ends, and waits for those who have.
