@@ -865,6 +865,7 @@ def test_an_answer_is_what_was_said_last(persist: Persist) -> None:
                 AIMessage("", tool_calls=[call]),
                 {"role": "tool", "content": "20 degrees", "tool_call_id": "1"},
                 AIMessage(blocks),
+                HumanMessage("thanks"),
             ]
         }
 

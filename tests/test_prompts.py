@@ -140,6 +140,7 @@ def test_only_calls_of_a_time_count(persist: Persist) -> None:
     (later,) = persist.prompts.versions("greet", since=both.last_used_at)
     (earlier,) = persist.prompts.versions("greet", until=both.last_used_at)
     assert (both.avg_score, later.avg_score, earlier.avg_score) == (50, 90, 10)
+    assert (both.calls, later.calls, earlier.calls) == (2, 1, 1)
     with pytest.raises(NotRecorded, match="no model call with a prompt 'x'"):
         persist.prompts.compare("x")
 

@@ -39,7 +39,7 @@ class PromptVersion:
     """In how many workflows it was used."""
     mixed_turns: int
     """In how many of them along with another version: what these are worth tells of neither, and
-    is not in the next four."""
+    is not in the next four. (The view ``prompt_versions`` counts it for each.)"""
     scores: int
     """How many of its turns were evaluated."""
     avg_score: float | None
