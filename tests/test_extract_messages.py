@@ -32,6 +32,7 @@ from langgraph_persist.extract import (
     message_list,
     to_json_bytes,
 )
+from langgraph_persist.journal import Capture
 from tests.test_extract_json import ANY_TEXT, VALUES, Hostile
 
 
@@ -427,3 +428,34 @@ def test_what_changes_meanwhile_does_not_raise() -> None:
             raise RuntimeError("dictionary changed size during iteration")
 
     assert Store().keep({"a": Point(Shifty(b=1), "x" * 600)})
+
+
+# --- long lists that come again ---
+
+PAGES = [{"page": number, "text": "word " * 40} for number in range(20)]
+
+
+def test_a_long_list_that_comes_again_is_stored_in_every_thread() -> None:
+    for store in (Store(), Store()):
+        for _ in range(2):
+            assert store.whole(store.keep({"pages": PAGES})) == {"pages": PAGES}
+        assert len(store.tables["state_values"]) == 1
+
+
+def test_a_long_list_changed_in_place_is_another() -> None:
+    store, pages = Store(), copy.deepcopy(PAGES)
+    before = store.keep({"pages": pages})
+    pages[7]["text"] = "changed"
+    after = store.keep({"pages": pages})
+    assert store.whole(before) == {"pages": PAGES}
+    assert store.whole(after) == {"pages": pages}
+
+
+def test_a_long_list_is_no_other_where_parts_are_redacted_or_left_out() -> None:
+    store = Store()
+    whole = store.keep({"pages": PAGES})
+    for capture in (Capture(redactors=(lambda value: value,)), Capture(max_bytes=100)):
+        keep = References(store.known, capture)
+        column = as_json(keep.document({"pages": PAGES}))
+        store.add(keep.rows)
+        assert (column == whole) is bool(capture.redactors)

