@@ -6,8 +6,10 @@ import os
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 from langgraph_persist import Persist
+from langgraph_persist.projections import ProjectionContext
 from tests.graphs import chain_of
 
 left_open: list[object] = []
@@ -18,8 +20,17 @@ def say(*words: str) -> None:
     os.write(1, (" ".join(words) + "\n").encode())
 
 
+def note_checkpoints(persist: Persist) -> None:
+    """Appends a row for every checkpoint, so that whatever is written twice shows."""
+
+    @persist.project("noted", keys=())
+    def noted(old: Any, new: Any, context: ProjectionContext) -> dict[str, Any]:
+        return {"thread_id": context.thread_id, "checkpoint_id": context.checkpoint_id}
+
+
 def many(url: str, runs: int, workers: int) -> None:
     persist = Persist(url)
+    note_checkpoints(persist)
     builder = chain_of(NODES, seconds=0.003)
     graph = persist.attach(builder.compile(checkpointer=persist.checkpointer))
 

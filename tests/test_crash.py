@@ -8,9 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from langgraph_persist import Persist
+from tests._crash_worker import note_checkpoints
 from tests.checks import check_record_and_checkpoints_agree, query, wait_for_queries_to_end
 from tests.graphs import chain_of
 
@@ -30,8 +32,21 @@ def worker(*arguments: str) -> subprocess.Popen[str]:
     )
 
 
+def check_each_checkpoint_is_noted_once(url: str) -> None:
+    noted, checkpoints = (
+        sorted(
+            (row["thread_id"], row["checkpoint_id"])
+            for row in query(url, f"SELECT thread_id, checkpoint_id FROM {table}")
+        )
+        for table in ("noted", "checkpoints")
+    )
+    assert noted == checkpoints
+
+
 @pytest.mark.parametrize("round_", range(3))
 def test_sigkill_amid_200_runs(migrated_anew: str, round_: int) -> None:
+    with psycopg.connect(migrated_anew) as conn:
+        conn.execute("CREATE TABLE noted (thread_id text, checkpoint_id text)")
     process = worker("many", migrated_anew, "200", "8")
     assert process.stdout is not None
     returned = {process.stdout.readline().strip() for _ in range(random.randint(5, 60))}
@@ -47,7 +62,9 @@ def test_sigkill_amid_200_runs(migrated_anew: str, round_: int) -> None:
         row["thread_id"] for row in query(migrated_anew, "SELECT thread_id FROM checkpoints")
     }
     assert len(returned) <= len(threads) < 200
+    check_each_checkpoint_is_noted_once(migrated_anew)
     with Persist(migrated_anew) as persist:
+        note_checkpoints(persist)
         graph = persist.attach(chain_of(NODES).compile(checkpointer=persist.checkpointer))
         for thread_id in sorted(threads):
             state = graph.get_state(persist.config(thread_id))
@@ -55,6 +72,7 @@ def test_sigkill_amid_200_runs(migrated_anew: str, round_: int) -> None:
             if state.next:
                 assert graph.invoke(None, persist.config(thread_id))["log"] == NODES
     check_record_and_checkpoints_agree(migrated_anew)
+    check_each_checkpoint_is_noted_once(migrated_anew)
 
 
 @pytest.mark.parametrize(
