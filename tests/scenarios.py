@@ -65,7 +65,7 @@ class Stage:
     way: Way = WAYS[0]
     attach: Callable[[Any], Any] = lambda runnable: runnable
     outcomes: list[Any] = field(default_factory=list)
-    """What each run gave: its result, its chunks, or the exception."""
+    """What each run gave: its result, or its chunks; and the exception, if it raised one."""
 
     def compile(self, builder: Any, **options: Any) -> Any:
         """A graph with the checkpointer."""
@@ -74,12 +74,13 @@ class Stage:
     def run(self, runnable: Any, value: Any, thread_id: str = "t", **config: Any) -> None:
         """Call it in this stage's way, whatever comes of it."""
         whole: Any = {"configurable": {"thread_id": thread_id}, **config}
+        chunks: list[Any] = []
         try:
-            self.outcomes.append(self._call(runnable, value, whole))
+            self.outcomes.append(self._call(runnable, value, whole, chunks))
         except Exception as error:
-            self.outcomes.append((type(error).__name__, str(error)))
+            self.outcomes.append([*chunks, (type(error).__name__, str(error))])
 
-    def _call(self, runnable: Any, value: Any, config: Any) -> Any:
+    def _call(self, runnable: Any, value: Any, config: Any, chunks: list[Any]) -> Any:
         method, mode = self.way
         options = {"stream_mode": mode} if mode and hasattr(runnable, "get_state") else {}
         if method == "invoke":
@@ -87,10 +88,13 @@ class Stage:
         if method == "ainvoke":
             return asyncio.run(runnable.ainvoke(value, config))
         if method == "stream":
-            return list(runnable.stream(value, config, **options))
+            chunks.extend(runnable.stream(value, config, **options))
+            return chunks
 
         async def collect() -> list[Any]:
-            return [chunk async for chunk in runnable.astream(value, config, **options)]
+            async for chunk in runnable.astream(value, config, **options):
+                chunks.append(chunk)
+            return chunks
 
         return asyncio.run(collect())
 

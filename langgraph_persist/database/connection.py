@@ -12,7 +12,7 @@ import random
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, TypeAlias, TypeVar
 
@@ -45,6 +45,9 @@ RETRY_FOR = 30.0
 # Class 08 is what PgBouncer says of a server that it lost.
 CONNECTION_LOST = re.compile("08...|57P01|57P02|57P03|57P05|53300|25006")
 TRANSIENT = (psycopg.errors.SerializationFailure, psycopg.errors.DeadlockDetected)
+
+NEEDED = {"DateStyle": "ISO, MDY", "client_encoding": "UTF8"}
+"""Settings that others may have made otherwise, for a role, a database or a pool."""
 
 _AUTHENTICATION = re.compile(
     r"authentication failed|no password supplied|role \".*\" does not exist|no pg_hba.conf entry"
@@ -282,7 +285,8 @@ class Database:
         if not self._is_direct(conn):
             conn.prepare_threshold = None
         try:
-            yield
+            with conforming(conn):
+                yield
         finally:
             conn.prepare_threshold = threshold
 
@@ -315,6 +319,7 @@ class Database:
             )
         if not self._is_direct(conn):
             conn.prepare_threshold = None
+        set_values(conn, odd_values(conn, NEEDED))
 
     def _is_direct(self, conn: Connection[Any]) -> bool:
         """Whether no pooler stands between: behind one, a prepared statement may be another's."""
@@ -327,6 +332,38 @@ class Database:
     def after_fork(self) -> None:
         """In a forked child: new locks; the pool is renewed on first use."""
         self._lock = threading.RLock()
+
+
+def odd_values(conn: Connection[Any], needed: Mapping[str, str]) -> dict[str, str]:
+    """Those of these settings that a connection has otherwise."""
+    status = conn.info.parameter_status
+    return {k: v for k, v in needed.items() if not (status(k) or v).startswith(v.split(",")[0])}
+
+
+def set_values(conn: Connection[Any], values: Mapping[str, str]) -> None:
+    """Change settings for as long as the connection lasts; poolers know these, and follow."""
+    idle = conn.info.transaction_status == TransactionStatus.IDLE
+    for name, value in values.items():
+        conn.execute("SELECT pg_catalog.set_config(%s, %s, false)", [name, value], prepare=False)
+    if values and idle and not conn.autocommit:
+        conn.commit()
+
+
+@contextmanager
+def conforming(conn: Connection[Any]) -> Iterator[None]:
+    """A connection within which text is UTF-8 and times are read as they are; then as it was."""
+    if not (odd := odd_values(conn, NEEDED)):
+        yield
+        return
+    before = {name: conn.info.parameter_status(name) or value for name, value in odd.items()}
+    set_values(conn, odd)
+    try:
+        yield
+    finally:
+        if not conn.closed:
+            if conn.info.transaction_status == TransactionStatus.INERROR:
+                conn.rollback()
+            set_values(conn, before)
 
 
 def _in_transaction(conn: Connection[Any]) -> bool:
