@@ -104,7 +104,7 @@ def test_a_group_is_written_whole_or_not_at_all(persist: Persist, migrated: str)
     journal = persist.checkpointer.journal
     ids = {"workflow_id": UUID(int=1), "run_id": UUID(int=1), "id": UUID(int=1)}
     node = {"thread_id": "a", "node_name": "n", "status": "completed", "node_type": "node"}
-    rows = [*workflow("a", 1), ("nodes", ids | node | {"started_at": "2026-01-01"})]
+    rows = [*workflow("a", 1), ("nodes", ids | node | {"started_at": "2026-01-01T00:00:00Z"})]
     journal.commit(Unit("a", rows)).result(60)
     nameless = {"thread_id": "a", "checkpoint_ns": "", "checkpoint_id": None}
     totals = [("workflow_totals", {"thread_id": "a", "id": UUID(int=1)})]

@@ -71,8 +71,8 @@ def test_a_connection_of_the_users_own_under_threads(migrated: str) -> None:
     assert completed(migrated) == 48
 
 
-def test_two_processes_on_one_thread_do_not_corrupt_it(database: str) -> None:
-    Persist(database).open().close()
+def test_two_processes_on_one_thread_do_not_corrupt_it(migrated_anew: str) -> None:
+    database = migrated_anew
     script = textwrap.dedent(
         """
         import sys
@@ -105,6 +105,57 @@ def test_two_processes_on_one_thread_do_not_corrupt_it(database: str) -> None:
         assert len(history) == 75 * 4
         assert all(state.values.get("count") in (None, 0, 1, 2) for state in history)
         assert graph.invoke({"count": 0}, persist.config("same"))["count"] == 2
+
+
+def test_no_two_processes_wait_for_each_other(migrated: str) -> None:
+    """Whoever runs, for an organization or none, on threads of its own or on those of all."""
+    script = textwrap.dedent(
+        """
+        import sys
+        from concurrent.futures import ThreadPoolExecutor
+        import psycopg
+        from langgraph_persist import Persist
+        from langgraph_persist.journal import journal
+        from tests.graphs import chain_of
+
+        write_group = journal.write_group
+
+        def watched(*args):
+            try:
+                return write_group(*args)
+            except psycopg.errors.DeadlockDetected as error:
+                sys.stderr.write(f"{error}\\n")
+                raise
+
+        journal.write_group = watched
+
+        def one(worker):
+            for number in range(20):
+                whose = {} if worker % 2 else {"organization": f"acme-{number}"}
+                thread = f"own-{sys.argv[2]}-{worker}" if number % 2 else f"all-{number}"
+                config = persist.config(thread, user=f"user-{worker}-{number}", **whose)
+                graph.invoke({"count": 0}, config)
+
+        with Persist(sys.argv[1]) as persist, ThreadPoolExecutor(2) as pool:
+            graph = persist.attach(chain_of(["a", "b"]).compile(checkpointer=persist.checkpointer))
+            list(pool.map(one, range(2)))
+        """
+    )
+    root = Path(__file__).parent.parent
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", script, migrated, str(number)],
+            env={**os.environ, "PYTHONPATH": str(root)},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for number in range(4)
+    ]
+    ends = [(process.communicate(timeout=300)[1], process.returncode) for process in processes]
+    assert ends == [("", 0)] * 4
+    with psycopg.connect(migrated) as conn:
+        found = conn.execute("SELECT status FROM langgraph_persist.workflows").fetchall()
+    assert found == [("completed",)] * 160
 
 
 def test_reads_go_on_while_the_writer_waits(migrated: str) -> None:

@@ -30,6 +30,9 @@ LEAVES = frozenset(
 )
 """Tables whose rows depend on nothing that the same group writes after their parents."""
 
+REFERENCES = ("organizations", "users", "tools")
+"""Tables that no thread owns, which a cluster has on every server."""
+
 SEQUENCES = {
     "lost_runs": ("lost_runs", "count_lost"),
     "todo_lists": (
@@ -104,6 +107,8 @@ def write_group(
     """
     if attempt.again and (group.projected or "todo_lists" in group.rows):
         _leave_saved(conn, group, sql)
+    if not attempt.careful:
+        _write_references(conn, group, sql)
     if attempt.careful:
         with conn.transaction():
             refused = write_carefully(conn, group.projected)
@@ -114,6 +119,23 @@ def write_group(
     with _atomic(conn, sql) if len(steps) > 1 else nullcontext():
         _execute(conn, steps)
     return []
+
+
+def _write_references(conn: Connection[Any], group: Group, sql: Sql) -> None:
+    """Write what is new of the tables that no thread owns where that is to be a transaction.
+
+    On Citus it locks the table, and those that it refers to, for all servers: in the group's
+    transaction all processes would wait for each other, some of them in a circle.
+    """
+    for table in REFERENCES:
+        find, rows = sql.texts.get(f"new_{table}"), group.rows.get(table, {})
+        if find is None or not rows:
+            continue
+        cursor = conn.cursor(row_factory=tuple_row)
+        cursor.execute(_statement(find), _params([*rows.values()]))
+        if new := [rows[key] for key in cursor.fetchall()]:
+            cursor.execute(_statement(sql.texts[table]), _params(new))
+        del group.rows[table]
 
 
 def _write_what_fits(conn: Connection[Any], group: Group, sql: Sql, again: bool) -> list[Refusal]:
@@ -144,6 +166,7 @@ def _table_steps(
         yield from _in_sequence(sql, table, rows)
     elif rows:
         yield from _together(alone, {table: rows})
+        yield from _counting_turns(group, sql, table)
 
 
 def _leave_saved(conn: Connection[Any], group: Group, sql: Sql) -> None:
@@ -198,6 +221,7 @@ def _steps(group: Group, sql: Sql, again: bool) -> Iterator[tuple[bytes, Params]
         elif rows:
             yield from _together(sql, batch)
             yield from _together(sql, {table: rows})
+            yield from _counting_turns(group, sql, table)
             batch = {}
     if group.checkpoints:
         batch["put_checkpoints"] = [*group.checkpoints.values()]
@@ -210,6 +234,20 @@ def _reopening(group: Group, sql: Sql) -> Iterator[tuple[bytes, Params]]:
     """To be the last: who makes sums waits for it, and others for them, when it locks no more."""
     if periods := reopened(group):
         yield _statement(sql.texts["reopen_periods"]), {"rows": _json(periods)}
+
+
+def _counting_turns(group: Group, sql: Sql, table: str) -> Iterator[tuple[bytes, Params]]:
+    """Counts the turns of sessions that may have more now, where that takes its own statement.
+
+    On Citus that locks all sessions near them, as opening them has; other groups must not do so
+    after they wrote to workflows, or two processes would wait for each other.
+    """
+    if table != "workflows" or "count_turns" not in sql.texts:
+        return
+    opened = {row["thread_id"] for row in group.rows.get("sessions", {}).values()}
+    workflows = group.rows["workflows"].values()
+    if rows := [row for row in workflows if row["thread_id"] in opened or row.get("is_new")]:
+        yield _statement(sql.texts["count_turns"]), _params(rows)
 
 
 def _together(

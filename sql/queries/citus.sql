@@ -25,51 +25,58 @@ WITH incoming AS (
         SELECT s.thread_id, s.turns AS turn FROM {{schema}}.sessions AS s
         WHERE s.thread_id = ANY(%(threads)s)
     ) AS latest USING (thread_id)
-), written AS (
-    INSERT INTO {{schema}}.workflows AS t (
-        thread_id, id, turn, user_id, organization_id, name, status, user_input, input_type,
-        input, settings, result, metadata, tags, error_type, error_message, error_traceback,
-        started_at, completed_at, duration_ms, active_ms, node_count, generation_count,
-        prompt_tokens, completion_tokens, total_tokens, cost_usd, replay_of,
-        missing
-    )
-    SELECT
-        i.thread_id, i.id, p.turn, u.id, coalesce(o.id, u.organization_id), i.name, i.status,
-        i.user_input, i.input_type, i.input, i.settings, i.result, i.metadata, i.tags,
-        i.error_type, i.error_message, i.error_traceback, i.started_at, i.completed_at,
-        i.duration_ms, i.active_ms,
-        coalesce(i.node_count, 0), coalesce(i.generation_count, 0),
-        coalesce(i.prompt_tokens, 0), coalesce(i.completion_tokens, 0),
-        coalesce(i.total_tokens, 0), i.cost_usd, i.replay_of, i.missing
-    FROM incoming AS i
-    JOIN placed AS p USING (thread_id, id)
-    LEFT JOIN {{schema}}.users AS u ON u.username = i.username
-    LEFT JOIN {{schema}}.organizations AS o ON o.slug = i.slug
-    ORDER BY i.thread_id, i.id
-    ON CONFLICT (thread_id, id) DO UPDATE SET
-        status = excluded.status,
-        settings = coalesce(excluded.settings, t.settings),
-        result = coalesce(excluded.result, t.result),
-        metadata = coalesce(t.metadata, excluded.metadata),
-        tags = coalesce(t.tags, excluded.tags),
-        error_type = excluded.error_type,
-        error_message = excluded.error_message,
-        error_traceback = excluded.error_traceback,
-        completed_at = excluded.completed_at,
-        duration_ms = coalesce(excluded.duration_ms, t.duration_ms),
-        active_ms = coalesce(excluded.active_ms, t.active_ms),
-        node_count = greatest(excluded.node_count, t.node_count),
-        generation_count = greatest(excluded.generation_count, t.generation_count),
-        prompt_tokens = greatest(excluded.prompt_tokens, t.prompt_tokens),
-        completion_tokens = greatest(excluded.completion_tokens, t.completion_tokens),
-        total_tokens = greatest(excluded.total_tokens, t.total_tokens),
-        cost_usd = coalesce(excluded.cost_usd, t.cost_usd),
-        missing = coalesce(t.missing || excluded.missing, excluded.missing, t.missing),
-        updated_at = excluded.updated_at
-    RETURNING thread_id, turn
 )
+INSERT INTO {{schema}}.workflows AS t (
+    thread_id, id, turn, user_id, organization_id, name, status, user_input, input_type,
+    input, settings, result, metadata, tags, error_type, error_message, error_traceback,
+    started_at, completed_at, duration_ms, active_ms, node_count, generation_count,
+    prompt_tokens, completion_tokens, total_tokens, cost_usd, replay_of,
+    missing
+)
+SELECT
+    i.thread_id, i.id, p.turn, u.id, coalesce(o.id, u.organization_id), i.name, i.status,
+    i.user_input, i.input_type, i.input, i.settings, i.result, i.metadata, i.tags,
+    i.error_type, i.error_message, i.error_traceback, i.started_at, i.completed_at,
+    i.duration_ms, i.active_ms,
+    coalesce(i.node_count, 0), coalesce(i.generation_count, 0),
+    coalesce(i.prompt_tokens, 0), coalesce(i.completion_tokens, 0),
+    coalesce(i.total_tokens, 0), i.cost_usd, i.replay_of, i.missing
+FROM incoming AS i
+JOIN placed AS p USING (thread_id, id)
+LEFT JOIN {{schema}}.users AS u ON u.username = i.username
+LEFT JOIN {{schema}}.organizations AS o ON o.slug = i.slug
+ORDER BY i.thread_id, i.id
+ON CONFLICT (thread_id, id) DO UPDATE SET
+    status = excluded.status,
+    settings = coalesce(excluded.settings, t.settings),
+    result = coalesce(excluded.result, t.result),
+    metadata = coalesce(t.metadata, excluded.metadata),
+    tags = coalesce(t.tags, excluded.tags),
+    error_type = excluded.error_type,
+    error_message = excluded.error_message,
+    error_traceback = excluded.error_traceback,
+    completed_at = excluded.completed_at,
+    duration_ms = coalesce(excluded.duration_ms, t.duration_ms),
+    active_ms = coalesce(excluded.active_ms, t.active_ms),
+    node_count = greatest(excluded.node_count, t.node_count),
+    generation_count = greatest(excluded.generation_count, t.generation_count),
+    prompt_tokens = greatest(excluded.prompt_tokens, t.prompt_tokens),
+    completion_tokens = greatest(excluded.completion_tokens, t.completion_tokens),
+    total_tokens = greatest(excluded.total_tokens, t.total_tokens),
+    cost_usd = coalesce(excluded.cost_usd, t.cost_usd),
+    missing = coalesce(t.missing || excluded.missing, excluded.missing, t.missing),
+    updated_at = excluded.updated_at
+
+-- count_turns --
+-- Sessions have as many turns as their last workflow says.
 UPDATE {{schema}}.sessions AS s SET turns = w.turn
-FROM (SELECT thread_id, max(turn) AS turn FROM written GROUP BY thread_id) AS w
+FROM (
+    SELECT k.thread_id, max(k.turn) AS turn FROM {{schema}}.workflows AS k
+    WHERE k.thread_id = ANY(%(threads)s) AND (k.thread_id, k.id) IN (
+        SELECT r.thread_id, r.id FROM jsonb_to_recordset(%(rows)s) AS r (thread_id text, id uuid)
+    )
+    GROUP BY k.thread_id
+) AS w
 WHERE s.thread_id = ANY(%(threads)s) AND s.thread_id = w.thread_id AND s.turns < w.turn
 
 -- workflow_runs --
@@ -466,3 +473,24 @@ ON CONFLICT (
         FROM jsonb_each_text(excluded.metric_data) AS d
     ),
     updated_at = excluded.updated_at
+
+-- new_organizations --
+-- The organizations among these rows that are to be written.
+SELECT r.slug FROM jsonb_to_recordset(%(rows)s) AS r (slug text)
+LEFT JOIN {{schema}}.organizations AS o ON o.slug = r.slug
+WHERE o.id IS NULL
+
+-- new_users --
+-- The users among these rows that are to be written.
+SELECT r.username FROM jsonb_to_recordset(%(rows)s) AS r (username text)
+LEFT JOIN {{schema}}.users AS u ON u.username = r.username
+WHERE u.id IS NULL
+
+-- new_tools --
+-- The tools among these rows that are to be written.
+SELECT r.name
+FROM jsonb_to_recordset(%(rows)s) AS r (name text, description text, parameters_schema jsonb)
+LEFT JOIN {{schema}}.tools AS t ON t.name = r.name
+WHERE t.id IS NULL
+    OR coalesce(r.description, t.description) IS DISTINCT FROM t.description
+    OR coalesce(r.parameters_schema, t.parameters_schema) IS DISTINCT FROM t.parameters_schema
