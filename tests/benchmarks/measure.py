@@ -66,7 +66,7 @@ class Meter:
         cost = Cost(runs=runs)
         gc.collect()
         _forget_peak()
-        memory, server, trips = _memory("VmRSS"), self._server(), self._round_trips()
+        memory, server, trips = resident(), self._server(), self._round_trips()
         cpu, started = time.process_time(), time.perf_counter()
         yield cost
         cost.seconds = time.perf_counter() - started
@@ -108,6 +108,11 @@ def _memory(key: str) -> float:
     except OSError:
         return 0
     return next(float(line.split()[1]) * 1024 for line in lines if line.startswith(key))
+
+
+def resident() -> float:
+    """Bytes of memory that this process takes now."""
+    return _memory("VmRSS")
 
 
 def _forget_peak() -> None:
