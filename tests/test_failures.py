@@ -250,3 +250,14 @@ def test_the_writer_outlives_rows_that_are_none(persist: Persist, rows: Rows) ->
     journal.flush(10)
     assert rows("SELECT thread_id FROM sessions") == [{"thread_id": "t"}]
     assert persist.handler.failures.counts == {"a row of nodes: no key": 1}
+
+
+def test_a_column_that_is_no_json_is_left_out_and_said_to_be(persist: Persist, rows: Rows) -> None:
+    journal = persist.handler.journal
+    odd = {"thread_id": "t", "initial_input": "half \ud800", "language": "en", "metadata": object()}
+    journal.append(Unit("t", [("sessions", odd)]))
+    journal.flush(10)
+    (session,) = rows("SELECT language, initial_input, missing FROM sessions")
+    assert (session["language"], session["initial_input"]) == ("en", None)
+    assert session["missing"].keys() == {"initial_input", "metadata"}
+    assert [*persist.handler.failures.counts.values()] == [1]

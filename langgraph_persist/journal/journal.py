@@ -41,7 +41,7 @@ from langgraph_persist.journal.reaper import Reaper
 from langgraph_persist.journal.runs import OpenNode, Runs
 from langgraph_persist.journal.salvage import Refusal, is_refusal
 from langgraph_persist.journal.starts import Start, Starts
-from langgraph_persist.journal.unit import Group, Receipt, Rows, Unit
+from langgraph_persist.journal.unit import Group, Receipt, Rows, Unit, serialisable
 from langgraph_persist.journal.write import Attempt, Sql, statements, write_group
 from langgraph_persist.migrate import find_checkpoint_schema, upgrade
 
@@ -152,7 +152,12 @@ class Journal:
             JournalClosed: the journal was closed.
         """
         unit.rows = self._protect(unit.rows)
-        unit.measure()
+        try:
+            unit.measure()
+        except TypeError as error:
+            self.failures.add("append", error)
+            unit.rows = serialisable(unit.rows)
+            unit.measure()
         if unit.size > self.capture.max_bytes and self.seal is None:
             unit.rows = fitting(unit.rows, self.capture.max_bytes)
             unit.measure()

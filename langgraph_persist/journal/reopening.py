@@ -25,7 +25,7 @@ def reopened(group: Group) -> list[Fields]:
     found: set[tuple[str, float]] = set()
     for table, kinds in _KINDS.items():
         for row in group.rows.get(table, {}).values():
-            if (began := _time(row["started_at"])) < recent:
+            if row.get("started_at") and (began := _time(row["started_at"])) < recent:
                 found |= {(kind, began.timestamp() // step * step) for kind, step in kinds}
     for run in group.rows.get("lost_runs", {}).values():
         found |= _of_lost(run["started_at"], run["heartbeat_at"])

@@ -131,7 +131,7 @@ class Salvage:
     def _fit(self, table: str, row: Fields, error: psycopg.Error) -> Fields | None:
         """What is taken of a row, with a mark for the rest; None for nothing."""
         if table == "state_values":
-            mark = orjson.Fragment(left_out(_reason(error, row["value"])))
+            mark = orjson.Fragment(left_out(_reason(error, row.get("value"))))
             kept = {k: row[k] for k in KEYS[table]} | {"kind": "value", "value": mark}
             if self._probe(table, [kept]) is not None:
                 return None

@@ -184,6 +184,24 @@ class Unit:
         self.size = size
 
 
+def serialisable(rows: Rows) -> Rows:
+    """The rows without the columns that are no JSON, which they say."""
+    return [(table, _serialisable(fields)) for table, fields in rows]
+
+
+def _serialisable(fields: Fields) -> Fields:
+    kept: Fields = {}
+    missing: dict[str, str] = {}
+    for name, value in fields.items():
+        try:
+            orjson.dumps(value, default=Late.placeholder)
+        except TypeError as error:
+            missing[name] = f"failed: {type(error).__name__}"
+        else:
+            kept[name] = value
+    return kept | {"missing": (kept.get("missing") or {}) | missing} if missing else kept
+
+
 def _size(params: Fields) -> int:
     return sum(len(v) if isinstance(v, (str, bytes)) else 16 for v in params.values())
 
