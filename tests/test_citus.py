@@ -25,7 +25,7 @@ from tests import citus
 from tests.checks import check_record_and_checkpoints_agree, query
 from tests.graphs import approval_graph, chat_graph
 
-AREAS = ("checkpoints", "record", "runs", "interventions", "plans", "usage")
+AREAS = ("checkpoints", "record", "runs", "interventions", "plans", "usage", "periods")
 FORMS = ["citus"] if citus.ENABLED else ["shared", "citus"]
 
 
