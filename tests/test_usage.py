@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypedDict
 from uuid import UUID, uuid4
 
 import pytest
@@ -168,6 +168,37 @@ def test_a_copied_session_is_not_counted_again(persist: Persist) -> None:
     graph = chat_graph("one").compile(checkpointer=persist.checkpointer)
     persist.attach(graph).invoke({"messages": []}, persist.config("t", organization="acme"))
     persist.checkpointer.copy_thread("t", "u", record=True)
+    check_rebuilt(persist)
+
+
+def test_plans_and_todos_are_counted_when_they_are_made(persist: Persist) -> None:
+    from langgraph.graph import START, StateGraph
+
+    class Work(TypedDict, total=False):
+        todos: list[dict[str, str]]
+
+    names: list[Any] = ["plan_count", "todo_count"]
+
+    def todos(**statuses: str) -> Any:
+        listed = [{"content": name, "status": status} for name, status in statuses.items()]
+        return lambda state: {"todos": listed}
+
+    builder = StateGraph(Work)
+    steps = [
+        ("plan", todos(a="in_progress", b="pending")),
+        ("go", todos(a="completed", b="in_progress", c="pending")),
+        ("end", todos(a="completed", b="completed", c="completed")),
+    ]
+    builder.add_sequence(steps)
+    builder.add_edge(START, "plan")
+    graph = persist.attach(builder.compile(checkpointer=persist.checkpointer))
+    config = persist.config("t", user="ann", organization="acme")
+    graph.invoke({}, config)
+    assert [int(metric(persist, n).value) for n in names] == [1, 3]
+    assert metric(persist, "todo_count", user="ann").organization == "acme"
+    persist.checkpointer.copy_thread("t", "u", record=True)
+    graph.invoke({}, config)
+    assert [int(metric(persist, n).value) for n in names] == [2, 6]
     check_rebuilt(persist)
 
 

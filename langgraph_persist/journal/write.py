@@ -43,6 +43,7 @@ SEQUENCES = {
         "write_plan_version",
         "drop_todos",
         "write_todos",
+        "count_plans",
         "link_todos",
         "claim_tool_executions",
         "write_execution_results",

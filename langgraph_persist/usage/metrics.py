@@ -109,7 +109,7 @@ def _recount(day: date, transaction: Transaction) -> None:
     span = {"from": midnight - _EARLIEST, "to": midnight + timedelta(days=1) + _LATEST}
     transaction.run("lock_usage")
     transaction.run("clear_metrics", day=day, **_zones(transaction))
-    for name in ("recount_workflows", "recount_runs", "recount_calls"):
+    for name in ("recount_workflows", "recount_runs", "recount_calls", "recount_plans"):
         transaction.run(name, day=day, **span)
 
 

@@ -427,6 +427,52 @@ ON CONFLICT (
     updated_at = excluded.updated_at
 
 
+-- count_plans --
+-- Counts the plan and the todos that a list of todos has just made.
+WITH listed AS MATERIALIZED (
+    SELECT p.id, p.created_at, r.written_at, w.organization_id, w.user_id
+    FROM jsonb_to_recordset(%(rows)s) AS r (
+        checkpoint_ns text, channel_version text, written_at timestamptz
+    )
+    JOIN {{schema}}.plans AS p ON p.thread_id = %(thread_id)s
+        AND p.checkpoint_ns = r.checkpoint_ns AND p.channel_version = r.channel_version
+    LEFT JOIN {{schema}}.workflows AS w ON w.thread_id = p.thread_id AND w.id = p.workflow_id
+), made AS (
+    SELECT l.organization_id, l.user_id, 'plan_count' AS metric_type, l.created_at
+    FROM listed AS l
+    WHERE l.created_at = l.written_at
+    UNION ALL
+    SELECT l.organization_id, l.user_id, 'todo_count', t.created_at
+    FROM listed AS l
+    JOIN {{schema}}.todos AS t ON t.thread_id = %(thread_id)s AND t.plan_id = l.id
+        AND t.created_at = l.written_at
+), placed AS MATERIALIZED (
+    SELECT
+        m.*,
+        date_trunc('day', m.created_at, z.timezone) AS period_start,
+        (date_trunc('day', m.created_at AT TIME ZONE z.timezone) + interval '1 day')
+            AT TIME ZONE z.timezone AS period_end
+    FROM made AS m
+    LEFT JOIN {{schema}}.organizations AS o ON o.id = m.organization_id
+    CROSS JOIN LATERAL (SELECT coalesce(o.timezone, 'UTC')) AS z (timezone)
+)
+INSERT INTO {{schema}}.usage_metrics AS t (
+    organization_id, user_id, metric_type, metric_value, metric_data, period_start, period_end
+)
+SELECT
+    p.organization_id, p.user_id, p.metric_type, count(*), '{}', p.period_start, p.period_end
+FROM placed AS p
+GROUP BY p.organization_id, p.user_id, p.metric_type, p.period_start, p.period_end
+ORDER BY p.metric_type, p.period_start, p.organization_id, p.user_id
+ON CONFLICT (
+    period_start, metric_type,
+    coalesce(organization_id, '00000000-0000-0000-0000-000000000000'::uuid),
+    coalesce(user_id, '00000000-0000-0000-0000-000000000000'::uuid),
+    coalesce(model_name, ''::text)
+) DO UPDATE SET
+    metric_value = t.metric_value + excluded.metric_value,
+    updated_at = excluded.updated_at
+
 -- lock_usage --
 -- Lets nobody else count until the transaction ends, and waits for those who have.
 LOCK TABLE {{schema}}.usage_metrics IN EXCLUSIVE MODE
@@ -578,6 +624,43 @@ CROSS JOIN LATERAL (
             'reasoning_tokens', p.reasoning_tokens, 'cost_usd', p.cost_usd
         ))
 ) AS m (metric_type, metric_value, metric_data)
+
+-- recount_plans --
+-- Counts the plans and todos made on a day; a copy of one, in another session, is not another.
+WITH made AS MATERIALIZED (
+    SELECT DISTINCT ON (p.id)
+        w.organization_id, w.user_id, 'plan_count' AS metric_type, p.created_at
+    FROM {{schema}}.plans AS p
+    LEFT JOIN {{schema}}.workflows AS w ON w.thread_id = p.thread_id AND w.id = p.workflow_id
+    WHERE p.created_at >= %(from)s AND p.created_at < %(to)s
+    ORDER BY p.id
+), tasks AS MATERIALIZED (
+    SELECT DISTINCT ON (t.id)
+        w.organization_id, w.user_id, 'todo_count' AS metric_type, t.created_at
+    FROM {{schema}}.todos AS t
+    JOIN {{schema}}.plans AS p ON p.thread_id = t.thread_id AND p.id = t.plan_id
+    LEFT JOIN {{schema}}.workflows AS w ON w.thread_id = p.thread_id AND w.id = p.workflow_id
+    WHERE t.created_at >= %(from)s AND t.created_at < %(to)s
+    ORDER BY t.id
+), placed AS MATERIALIZED (
+    SELECT
+        m.*,
+        date_trunc('day', m.created_at, z.timezone) AS period_start,
+        (date_trunc('day', m.created_at AT TIME ZONE z.timezone) + interval '1 day')
+            AT TIME ZONE z.timezone AS period_end
+    FROM (TABLE made UNION ALL TABLE tasks) AS m
+    LEFT JOIN {{schema}}.organizations AS o ON o.id = m.organization_id
+    CROSS JOIN LATERAL (SELECT coalesce(o.timezone, 'UTC')) AS z (timezone)
+)
+INSERT INTO {{schema}}.usage_metrics (
+    organization_id, user_id, metric_type, metric_value, metric_data, period_start, period_end
+)
+SELECT
+    p.organization_id, p.user_id, p.metric_type, count(*), '{}', p.period_start, p.period_end
+FROM placed AS p
+LEFT JOIN {{schema}}.organizations AS o ON o.id = p.organization_id
+WHERE (p.created_at AT TIME ZONE coalesce(o.timezone, 'UTC'))::date = %(day)s::date
+GROUP BY p.organization_id, p.user_id, p.metric_type, p.period_start, p.period_end
 
 -- clear_months --
 -- Forgets how many tokens were counted in the months from one day to another.

@@ -38,6 +38,9 @@ EXPLAIN = (
     "-c session_preload_libraries=auto_explain -c auto_explain.log_min_duration=0"
     " -c auto_explain.log_analyze=on -c auto_explain.log_buffers=on -c client_min_messages=log"
 )
+ALONE = "-c max_parallel_workers_per_gather=0 "
+"""So that all CPU time is that of processes which are still there to be asked."""
+
 TICKS = os.sysconf("SC_CLK_TCK")
 Question = Callable[[], Sequence[Any]]
 
@@ -57,7 +60,7 @@ def main() -> None:
         plans: list[str] = []
         with (
             ConnectionPool(
-                make_conninfo(url, options=EXPLAIN if options.plans else ""),
+                make_conninfo(url, options=ALONE + (EXPLAIN if options.plans else "")),
                 min_size=1,
                 max_size=4,
                 configure=lambda conn: conn.add_notice_handler(
