@@ -45,11 +45,7 @@ from langgraph_persist.projections import (
     Promotion,
 )
 from langgraph_persist.quotas import Organizations, Users
-from langgraph_persist.recorder import Recorder
-from langgraph_persist.reports import Reports
-from langgraph_persist.retention import GRACE, Policy, Retention, RetentionReport, Sessions
 from langgraph_persist.saver import PersistSaver, state_of
-from langgraph_persist.sessions import Sessions as SessionsApi
 from langgraph_persist.usage import Price, Prices, Usage
 
 if TYPE_CHECKING:
@@ -60,6 +56,10 @@ if TYPE_CHECKING:
     from langgraph_persist.history import History, Thread
     from langgraph_persist.projections.tables import Target as ProjectionTarget
     from langgraph_persist.prompts import Prompts
+    from langgraph_persist.recorder import Recorder
+    from langgraph_persist.reports import Reports
+    from langgraph_persist.retention import RetentionReport, Sessions
+    from langgraph_persist.sessions import Sessions as SessionsApi
 
 logger = logging.getLogger(__name__)
 
@@ -306,6 +306,8 @@ class Persist:
     @cached_property
     def recorder(self) -> Recorder:
         """Records by hand what runs outside of LangChain."""
+        from langgraph_persist.recorder import Recorder
+
         prices = Prices.of(self._prices)
         return Recorder(
             self._opened(),
@@ -318,6 +320,8 @@ class Persist:
     @cached_property
     def sessions(self) -> SessionsApi:
         """Ends and retries sessions."""
+        from langgraph_persist.sessions import Sessions as SessionsApi
+
         return SessionsApi(self._statements("sessions"))
 
     @cached_property
@@ -362,6 +366,8 @@ class Persist:
     @cached_property
     def reports(self) -> Reports:
         """What users, nodes and models did in a time, and what it cost."""
+        from langgraph_persist.reports import Reports
+
         return Reports(self._statements("reports", "periods"))
 
     @property
@@ -477,7 +483,7 @@ class Persist:
         older_than: timedelta | None = None,
         sessions: Sessions | None = None,
         record_older_than: timedelta | None = None,
-        grace: timedelta = GRACE,
+        grace: timedelta | None = None,
         dry_run: bool = False,
     ) -> RetentionReport:
         """Delete what is no longer wanted of checkpoints and record, while graphs run on.
@@ -501,18 +507,21 @@ class Persist:
             record_older_than: what is recorded of turns that ended so long ago goes, and sessions
                 as a whole in which nothing happened since.
             grace: what is younger may be in use by a run that nothing is known of: the ends of
-                branches, writes whose checkpoint is missing, a session's content.
+                branches, writes whose checkpoint is missing, a session's content. By default an
+                hour.
             dry_run: count what would go, and delete nothing.
 
         Raises:
             ConfigurationError: an argument makes no sense.
         """
+        from langgraph_persist.retention import GRACE, Policy, Retention
+
         policy = Policy(
             keep_last=keep_last,
             older_than=older_than,
             sessions=sessions,
             record_older_than=record_older_than,
-            grace=grace,
+            grace=GRACE if grace is None else grace,
             dry_run=dry_run,
         )
         journal = self._opened()

@@ -62,7 +62,6 @@ from langgraph_persist.journal import (
 )
 from langgraph_persist.journal.journal import CALL_SETUP, TABLES_MISSING
 from langgraph_persist.journal.unit import Blob, Fields, Rows, Write
-from langgraph_persist.retention import Retention
 from langgraph_persist.saver.callers import StateEdit, opening_loop, state_edit
 from langgraph_persist.saver.deltas import DeltaStates, Opening, edited
 from langgraph_persist.saver.exact import CONSTRUCTORS, dumps
@@ -799,6 +798,8 @@ class PersistSaver(PostgresSaver):
                 lambda: super(PersistSaver, self).prune(thread_ids, strategy=strategy)
             )
             return
+        from langgraph_persist.retention import Retention
+
         retention = Retention(self.journal.database, self.schemas)
         for thread_id in thread_ids:
             try:
