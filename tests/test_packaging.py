@@ -114,8 +114,8 @@ with Persist({database!r}) as persist:
 def test_all_names_what_is_public() -> None:
     public = {
         name
-        for name, value in vars(langgraph_persist).items()
-        if not name.startswith("_") and not isinstance(value, ModuleType)
+        for name in dir(langgraph_persist)
+        if not name.startswith("_") and not isinstance(getattr(langgraph_persist, name), ModuleType)
     }
     assert set(langgraph_persist.__all__) - {"errors", "__version__"} == public
 
