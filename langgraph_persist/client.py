@@ -443,7 +443,12 @@ class Persist:
         What else is given is its metadata, recorded with it, but for the keys of any config:
         ``tags``, ``run_name``, ``run_id``, ``recursion_limit``, ``max_concurrency``, ``callbacks``,
         and ``configurable`` and ``metadata``, which are added to.
+
+        Raises:
+            ConfigurationError: there is no thread_id.
         """
+        if thread_id is None:
+            raise ConfigurationError("the thread_id is None; every conversation needs its own")
         whose = {"session_id": thread_id, "user": user, "organization": organization}
         metadata = {key: value for key, value in whose.items() if value is not None}
         metadata |= given.pop("metadata", None) or {}

@@ -212,6 +212,32 @@ def test_delete_thread_keeps_the_record_and_marks_the_session(database: str) -> 
         assert [w.turn for w in persist.history.workflows(thread="t")] == [2, 1]
 
 
+def test_threads_are_named(database: str) -> None:
+    nobody: Any = None
+    with Persist(database) as persist:
+        graph = persist.attach(chain_of(["a"]).compile(checkpointer=persist.checkpointer))
+        graph.invoke({"count": 0}, persist.config("t"))
+        with pytest.raises(ConfigurationError, match="thread_id is None"):
+            persist.config(nobody)
+        with pytest.raises(ConfigurationError, match="thread_id is None"):
+            graph.invoke({"count": 0}, {"configurable": {"thread_id": None}})
+        with pytest.raises(ConfigurationError, match="thread_id is None"):
+            persist.checkpointer.copy_thread("t", nobody)
+        with pytest.raises(ConfigurationError, match="copied to itself"):
+            persist.checkpointer.copy_thread("t", "t")
+        assert "None" not in [thread.thread_id for thread in persist.threads()]
+
+
+def test_a_mistaken_deletion_deletes_nothing(database: str) -> None:
+    erase: Any = True
+    with Persist(database) as persist:
+        graph = persist.attach(chain_of(["a"]).compile(checkpointer=persist.checkpointer))
+        graph.invoke({"count": 0}, persist.config("t"))
+        with pytest.raises(ConfigurationError, match='record is "keep" or "delete", not True'):
+            persist.checkpointer.delete_thread("t", record=erase)
+        assert graph.get_state(persist.config("t")).values["count"] == 1
+
+
 def test_delete_thread_deletes_the_record_where_asked(database: str) -> None:
     with Persist(database) as persist:
         ping(persist)

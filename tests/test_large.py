@@ -76,7 +76,10 @@ def test_a_payload_beyond_any_limit_is_told_by_its_size(migrated: str, rows: Row
         result = graph.invoke({"count": 0, "note": "x" * (140 * MIB)}, persist.config("t"))
         assert len(result["note"]) == 140 * MIB
         assert not persist.handler.failures.counts
-    (node,) = rows("SELECT whole(thread_id, input_data) AS input, status FROM nodes")
+    (node,) = rows(
+        "SELECT s.input_data AS input, n.status FROM nodes n"
+        " JOIN node_states s ON s.thread_id = n.thread_id AND s.node_id = n.id"
+    )
     assert node["status"] == "completed"
     assert node["input"]["note"]["bytes"] == 140 * MIB + 2
     assert node["input"]["note"]["$left_out"] == f"{140 * MIB + 2:,} bytes"

@@ -793,7 +793,11 @@ def test_completed_sessions_and_named_threads(migrated: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"keep_last": -1}, "keep_last must be at least 0"),
+        ({"keep_last": -1}, "keep_last is a number, at least 0, not -1"),
+        ({"keep_last": 1.5}, "keep_last is a number, at least 0, not 1.5"),
+        ({"keep_last": True}, "keep_last is a number, at least 0, not True"),
+        ({"older_than": 30}, "older_than is a timedelta, not 30"),
+        ({"record_older_than": "30d"}, "record_older_than is a timedelta, not '30d'"),
         ({"older_than": timedelta(-1)}, "older_than must not be negative"),
         ({"sessions": "thread-1", "keep_last": 1}, "a list of thread ids, not 'thread-1'"),
         ({"sessions": ["thread-1"]}, "how much of these sessions stays"),

@@ -42,10 +42,13 @@ class Policy:
     dry_run: bool = False
 
     def __post_init__(self) -> None:
-        if self.keep_last is not None and self.keep_last < 0:
-            raise ConfigurationError(f"keep_last must be at least 0, not {self.keep_last}")
+        keep_last = self.keep_last
+        if keep_last is not None and (type(keep_last) is not int or keep_last < 0):
+            raise ConfigurationError(f"keep_last is a number, at least 0, not {keep_last!r}")
         for name in ("older_than", "record_older_than", "grace"):
             age = getattr(self, name)
+            if age is not None and not isinstance(age, timedelta):
+                raise ConfigurationError(f"{name} is a timedelta, not {age!r}")
             if age is not None and age < timedelta(0):
                 raise ConfigurationError(f"{name} must not be negative: {age}")
         if isinstance(self.sessions, str) and self.sessions not in ("expired", "completed"):

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, Literal, NoReturn, TypeAlias, TypeVar, cast
+from typing import Any, Literal, NoReturn, TypeAlias, TypeVar, cast, get_args
 from uuid import UUID
 
 import orjson
@@ -706,8 +706,13 @@ class PersistSaver(PostgresSaver):
         """Delete all checkpoints and writes of a thread, in one transaction.
 
         Its record is kept, the session marked in its ``metadata``; or deleted along with it.
+
+        Raises:
+            ConfigurationError: ``record`` is neither ``"keep"`` nor ``"delete"``.
         """
-        thread_id = str(thread_id)
+        if record not in get_args(Record):
+            raise ConfigurationError(f'record is "keep" or "delete", not {record!r}')
+        thread_id = _thread(thread_id)
         self._settle(thread_id)
         names = ["delete_checkpoints", "delete_blobs", "delete_writes"]
         names += ["delete_session", "reopen_periods"] if record == "delete" else ["mark_session"]
@@ -736,10 +741,14 @@ class PersistSaver(PostgresSaver):
 
         With ``record=True`` the record is copied too, its ids unchanged.
 
+        What the target has stays, so it should be a new thread.
+
         Raises:
-            ConfigurationError: the target has a record already.
+            ConfigurationError: the target has a record already, or is the source.
         """
-        source, target = str(source_thread_id), str(target_thread_id)
+        source, target = _thread(source_thread_id), _thread(target_thread_id)
+        if source == target:
+            raise ConfigurationError(f"thread {source!r} cannot be copied to itself")
         self._settle(source)
         params = {"source": source, "target": target, "thread_id": target}
         names = ["copy_checkpoints", "copy_blobs", "copy_writes"]
@@ -835,10 +844,17 @@ def _edit(config: RunnableConfig) -> StateEdit | None:
 
 
 def _thread_id(configurable: Mapping[str, Any]) -> str:
-    thread_id = str(configurable["thread_id"])
-    if "\x00" in thread_id:
+    return _thread(configurable["thread_id"])
+
+
+def _thread(thread_id: Any) -> str:
+    """A thread's id as it is stored."""
+    if thread_id is None:
+        raise ConfigurationError("the thread_id is None, which all who forgot theirs would share")
+    name = str(thread_id)
+    if "\x00" in name:
         raise ConfigurationError("a thread_id cannot contain NUL: PostgreSQL's text has none")
-    return thread_id
+    return name
 
 
 def _delta_writes(rows: Sequence[Write], writes: Sequence[tuple[str, Any]]) -> Iterator[DeltaWrite]:
