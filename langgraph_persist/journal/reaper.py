@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 from uuid import UUID
 
@@ -112,6 +112,8 @@ def _rows(run: LostRun) -> Rows:
         "id": run.run_id,
         "started_at": run.started_at,
         "heartbeat_at": run.heartbeat_at,
+        # Tells what this closes; the nodes of a cluster do not have the same now().
+        "closed_at": datetime.now(UTC),
     }
     totals = {"thread_id": run.thread_id, "id": run.workflow_id}
     return [("lost_runs", seen), ("workflow_totals", totals)]

@@ -45,10 +45,12 @@ ORDER BY r.thread_id, r.id
 -- Closes a thread's runs not heard of since, and all below them, at their last heartbeat.
 WITH suspects AS (
     SELECT
-        r.id, r.workflow_id, r.heartbeat_at,
+        r.id, r.workflow_id, r.heartbeat_at, e.closed_at,
         greatest(coalesce(r.heartbeat_at, r.started_at), r.started_at) AS seen_at,
         concat('process lost: ', r.instance_id, ' was last heard of at ', r.heartbeat_at) AS reason
-    FROM jsonb_to_recordset(%(rows)s) AS e (id uuid, heartbeat_at timestamptz)
+    FROM jsonb_to_recordset(%(rows)s) AS e (
+        id uuid, heartbeat_at timestamptz, closed_at timestamptz
+    )
     JOIN {{schema}}.workflow_runs AS r ON r.thread_id = %(thread_id)s AND r.id = e.id
     WHERE r.status = 'running' AND r.heartbeat_at IS NOT DISTINCT FROM e.heartbeat_at
 ), locked AS (
@@ -64,12 +66,13 @@ WITH suspects AS (
         duration_ms = extract(epoch FROM s.seen_at - r.started_at) * 1000,
         error_type = 'ProcessLost',
         error_message = s.reason,
-        updated_at = now()
+        updated_at = s.closed_at
     FROM suspects AS s
     JOIN locked AS l ON l.id = s.workflow_id
     WHERE r.thread_id = %(thread_id)s AND r.id = s.id AND r.status = 'running'
         AND r.heartbeat_at IS NOT DISTINCT FROM s.heartbeat_at
-    RETURNING r.id, r.workflow_id, r.completed_at AS seen_at, r.error_message
+    RETURNING
+        r.id, r.workflow_id, r.completed_at AS seen_at, r.error_message, r.updated_at AS closed_at
 ), closed_nodes AS (
     UPDATE {{schema}}.nodes AS n SET
         status = 'failed',
@@ -77,7 +80,7 @@ WITH suspects AS (
         duration_ms = extract(epoch FROM greatest(l.seen_at, n.started_at) - n.started_at) * 1000,
         error_type = 'ProcessLost',
         error_message = l.error_message,
-        updated_at = now()
+        updated_at = l.closed_at
     FROM lost AS l
     WHERE n.thread_id = %(thread_id)s AND n.workflow_id = l.workflow_id AND n.run_id = l.id
         AND n.status IN ('running', 'pending')
@@ -88,7 +91,7 @@ WITH suspects AS (
         latency_ms = extract(epoch FROM greatest(l.seen_at, g.started_at) - g.started_at) * 1000,
         error_type = 'ProcessLost',
         error_message = l.error_message,
-        updated_at = now()
+        updated_at = l.closed_at
     FROM lost AS l
     WHERE g.thread_id = %(thread_id)s AND g.workflow_id = l.workflow_id AND g.run_id = l.id
         AND g.status = 'running'
@@ -101,7 +104,7 @@ WITH suspects AS (
             extract(epoch FROM greatest(l.seen_at, t.started_at) - t.started_at) * 1000,
         error_type = 'ProcessLost',
         error_message = l.error_message,
-        updated_at = now()
+        updated_at = l.closed_at
     FROM lost AS l
     WHERE t.thread_id = %(thread_id)s AND t.workflow_id = l.workflow_id AND t.run_id = l.id
         AND t.status = 'running'
@@ -111,7 +114,7 @@ UPDATE {{schema}}.workflows AS w SET
     completed_at = l.seen_at,
     error_type = 'ProcessLost',
     error_message = l.error_message,
-    updated_at = now()
+    updated_at = l.closed_at
 FROM lost AS l
 WHERE w.thread_id = %(thread_id)s AND w.id = l.workflow_id AND w.status = 'running'
     AND NOT EXISTS (

@@ -279,10 +279,10 @@ ON CONFLICT (
 -- count_lost --
 -- Counts the runs that were just closed as lost, and the workflows and calls that failed by it.
 WITH lost AS MATERIALIZED (
-    SELECT r.id, r.workflow_id, r.started_at, r.duration_ms
-    FROM {{schema}}.workflow_runs AS r
-    WHERE r.thread_id = %(thread_id)s AND r.error_type = 'ProcessLost' AND r.updated_at = now()
-        AND r.id IN (SELECT e.id FROM jsonb_to_recordset(%(rows)s) AS e (id uuid))
+    SELECT r.id, r.workflow_id, r.started_at, r.duration_ms, e.closed_at
+    FROM jsonb_to_recordset(%(rows)s) AS e (id uuid, closed_at timestamptz)
+    JOIN {{schema}}.workflow_runs AS r ON r.thread_id = %(thread_id)s AND r.id = e.id
+    WHERE r.error_type = 'ProcessLost' AND r.updated_at = e.closed_at
 ), gone AS (
     SELECT
         w.organization_id, w.user_id, NULL AS model_name, 'execution_time' AS metric_type,
@@ -292,8 +292,8 @@ WITH lost AS MATERIALIZED (
     UNION ALL
     SELECT w.organization_id, w.user_id, NULL, 'success_rate', w.started_at, 0, 1, 0
     FROM {{schema}}.workflows AS w
-    WHERE w.thread_id = %(thread_id)s AND w.error_type = 'ProcessLost' AND w.updated_at = now()
-        AND w.id IN (SELECT l.workflow_id FROM lost AS l)
+    WHERE w.thread_id = %(thread_id)s AND w.error_type = 'ProcessLost'
+        AND (w.id, w.updated_at) IN (SELECT l.workflow_id, l.closed_at FROM lost AS l)
     UNION ALL
     SELECT
         w.organization_id, w.user_id, g.model_name, 'api_calls', g.started_at, 1, 1,
@@ -301,7 +301,8 @@ WITH lost AS MATERIALIZED (
     FROM lost AS l
     JOIN {{schema}}.workflows AS w ON w.thread_id = %(thread_id)s AND w.id = l.workflow_id
     JOIN {{schema}}.generations AS g ON g.thread_id = %(thread_id)s AND g.run_id = l.id
-    WHERE g.workflow_id = l.workflow_id AND g.error_type = 'ProcessLost' AND g.updated_at = now()
+    WHERE g.workflow_id = l.workflow_id AND g.error_type = 'ProcessLost'
+        AND g.updated_at = l.closed_at
 ), placed AS MATERIALIZED (
     SELECT
         g.*,
