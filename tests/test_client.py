@@ -170,6 +170,21 @@ def test_a_connection_in_a_transaction_is_refused(database: str) -> None:
             PersistSaver(conn)
 
 
+def test_a_run_in_a_transaction_of_the_users_is_not_said_to_be_durable(database: str) -> None:
+    with psycopg.connect(database) as conn:
+        saver = PersistSaver(conn)
+        saver.setup()
+        graph = chain_of(["a"]).compile(checkpointer=saver)
+        graph.invoke({"count": 0}, Persist.config("t"))
+        conn.execute("SELECT 1")
+        with pytest.raises((ConfigurationError, DurabilityError), match="transaction of yours"):
+            graph.invoke({"count": 5}, Persist.config("t"))
+        conn.rollback()
+        assert graph.get_state(Persist.config("t")).values["count"] == 1
+        assert graph.invoke({"count": 5}, Persist.config("t"))["count"] == 6
+        saver.close()
+
+
 def test_other_encodings_change_nothing(database: str) -> None:
     separator = "&" if "?" in database else "?"
     with Persist(f"{database}{separator}client_encoding=latin1") as persist:

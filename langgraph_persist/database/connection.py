@@ -13,7 +13,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, TypeAlias, TypeVar
 
 import psycopg
@@ -161,15 +161,14 @@ class Database:
                 "expected a PostgreSQL URL, a psycopg ConnectionPool or a psycopg Connection, "
                 f"not {type(target).__name__}"
             )
-        if isinstance(target, Connection) and _in_transaction(target):
-            raise ConfigurationError(
-                "the connection is in a transaction of yours, so nothing would be durable before "
-                "you commit it; give an idle connection, or one in autocommit"
-            )
+        if isinstance(target, Connection):
+            _require_idle(target)
         self.target = target
         self.params = parse_url(_conninfo(target))
         self.retry_for = retry_for
         self._max_connections = max_connections
+        self._lent = False
+        """Whether the user's connection is in use here."""
         self._pool: Pool | ConnectionPool[Any] | None = None
         self._pid = os.getpid()
         self._lock = threading.RLock()
@@ -255,12 +254,20 @@ class Database:
 
     @contextmanager
     def _single(self, conn: Connection[Any]) -> Iterator[Connection[Any]]:
-        with self._lock, self._borrowed(conn):
-            if conn.autocommit or conn.info.transaction_status != TransactionStatus.IDLE:
+        with self._lock:
+            if self._lent:
                 yield conn
-            else:
-                with conn.transaction():
+                return
+            _require_idle(conn)
+            self._lent = True
+            try:
+                with (
+                    self._borrowed(conn),
+                    nullcontext() if conn.autocommit else conn.transaction(),
+                ):
                     yield conn
+            finally:
+                self._lent = False
 
     @contextmanager
     def _pooled(self) -> Iterator[Connection[Any]]:
@@ -366,8 +373,12 @@ def conforming(conn: Connection[Any]) -> Iterator[None]:
             set_values(conn, before)
 
 
-def _in_transaction(conn: Connection[Any]) -> bool:
-    return not conn.closed and conn.info.transaction_status != TransactionStatus.IDLE
+def _require_idle(conn: Connection[Any]) -> None:
+    if not conn.closed and conn.info.transaction_status != TransactionStatus.IDLE:
+        raise ConfigurationError(
+            "the connection is in a transaction of yours, so nothing would be durable before "
+            "you commit it; give an idle connection, or one in autocommit"
+        )
 
 
 def _conninfo(target: Target) -> str:
