@@ -23,8 +23,8 @@ from langgraph_persist.evaluations.evaluators import (
     require_name,
     require_score,
 )
-from langgraph_persist.evaluations.exchange import Exchange, read_exchanges
-from langgraph_persist.evaluations.pages import BySession, by_session, newest
+from langgraph_persist.evaluations.exchange import Exchange, with_exchanges
+from langgraph_persist.evaluations.pages import by_session, newest
 from langgraph_persist.evaluations.progress import progress
 from langgraph_persist.evaluations.report import Evaluation, EvaluationReport, EvaluationType
 from langgraph_persist.evaluations.session import References, SessionTurns, require_turn
@@ -288,13 +288,8 @@ class Evaluations:
             thread, type, evaluator, user, min_score, max_score, since=since, until=until
         )
         pages = by_session(self._statements, "dataset", filters)
-        return write_lines(file, self._lines(pages))
-
-    def _lines(self, pages: BySession) -> Iterator[dict[str, Any]]:
-        for thread_id, rows in pages:
-            exchanges = read_exchanges(self._history(), thread_id, rows)
-            for row, exchange in zip(rows, exchanges, strict=True):
-                yield _line(row, exchange)
+        found = with_exchanges(self._history(), pages)
+        return write_lines(file, (_line(row, exchange) for row, exchange in found))
 
     # --- parts ---
 

@@ -5,7 +5,7 @@ Of a conversation's result only the end is read: all of it would be read again f
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -28,6 +28,14 @@ class Exchange:
 
     input: str | None
     output: str | None
+
+
+def with_exchanges(
+    history: History, pages: Iterable[tuple[str, Sequence[Row]]]
+) -> Iterator[tuple[Row, Exchange]]:
+    """Rows of threads, page by page, each with its workflow's exchange."""
+    for thread_id, rows in pages:
+        yield from zip(rows, read_exchanges(history, thread_id, rows), strict=True)
 
 
 def read_exchanges(history: History, thread_id: str, rows: Sequence[Row]) -> list[Exchange]:

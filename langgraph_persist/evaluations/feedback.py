@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeAlias
@@ -16,8 +16,8 @@ from langgraph_persist.database.statements import Row, Statements, Transaction
 from langgraph_persist.errors import ConfigurationError, NotRecorded
 from langgraph_persist.evaluations.content import Content, require_object
 from langgraph_persist.evaluations.dataset import File, write_lines
-from langgraph_persist.evaluations.exchange import read_exchanges
-from langgraph_persist.evaluations.pages import BySession, by_session, newest
+from langgraph_persist.evaluations.exchange import Exchange, with_exchanges
+from langgraph_persist.evaluations.pages import by_session, newest
 from langgraph_persist.evaluations.session import require_turn
 from langgraph_persist.extract import clean_text
 from langgraph_persist.history import History, Workflow
@@ -170,16 +170,9 @@ class Feedback:
             file: a path, whose file is replaced once all is written, or an open file.
         """
         filters = _filters(thread, user, type, min_rating, max_rating, since, until)
-        return write_lines(file, self._lines(by_session(self._statements, "dataset", filters)))
-
-    def _lines(self, pages: BySession) -> Iterator[dict[str, Any]]:
-        for thread_id, rows in pages:
-            exchanges = read_exchanges(self._history(), thread_id, rows)
-            for row, exchange in zip(rows, exchanges, strict=True):
-                parts = {"user_input", "input", "result", "rating", "updated_at"}
-                rest = {key: value for key, value in row.items() if key not in parts}
-                said = {"input": exchange.input, "output": exchange.output}
-                yield said | {"score": row["rating"]} | rest
+        pages = by_session(self._statements, "dataset", filters)
+        found = with_exchanges(self._history(), pages)
+        return write_lines(file, (_line(row, exchange) for row, exchange in found))
 
     def _page(self, **filters: Any) -> Page:
         names = ("turn", "plan_id", "user", "feedback_type", "min_rating", "max_rating", "since")
@@ -231,6 +224,13 @@ class _About:
             return row
         what, which = statement.removeprefix("workflow_of_"), next(iter(key.values()))
         raise NotRecorded(f"thread {self._thread_id!r} has no {what} {which}")
+
+
+def _line(row: Row, exchange: Exchange) -> dict[str, Any]:
+    parts = {"user_input", "input", "result", "rating", "updated_at"}
+    rest = {key: value for key, value in row.items() if key not in parts}
+    said = {"input": exchange.input, "output": exchange.output}
+    return said | {"score": row["rating"]} | rest
 
 
 def _filters(

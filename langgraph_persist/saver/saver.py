@@ -319,19 +319,15 @@ class PersistSaver(PostgresSaver):
         checkpoint: Checkpoint,
         metadata: CheckpointMetadata,
     ) -> Rows:
-        """The same; where that fails the nodes without their state, which say so."""
+        """The rows of ``_record_rows``; where that fails the nodes without state, which say so."""
         try:
             return self._record_rows(run, graph, row, checkpoint, metadata)
         except (DurabilityError, JournalClosed):
             raise
         except Exception as error:
             self.journal.failures.add("put", error)
-            result = {
-                "checkpoint_id": checkpoint["id"],
-                "input_checkpoint_id": row["parent_checkpoint_id"],
-                "checkpoint_thread_id": run.foreign(graph),
-                "missing": {"state": f"failed: {type(error).__name__}"},
-            }
+            missing = {"missing": {"state": f"failed: {type(error).__name__}"}}
+            result = _place(row, run.foreign(graph)) | missing
             return run.release(graph, metadata.get("step", -1), result)
 
     def _record_rows(
@@ -356,13 +352,7 @@ class PersistSaver(PostgresSaver):
         owner = {"thread_id": run.thread_id, "workflow_id": run.workflow_id}
         state, content = self._owned_state(owner, place, checkpoint)
         rows += content
-        result = {
-            "checkpoint_id": checkpoint["id"],
-            "input_checkpoint_id": row["parent_checkpoint_id"],
-            "checkpoint_thread_id": foreign,
-            "state": state,
-        }
-        return rows + run.release(graph, step, result)
+        return rows + run.release(graph, step, _place(row, foreign) | {"state": state})
 
     def _owned_state(self, owner: Fields, place: str, checkpoint: Checkpoint) -> tuple[Any, Rows]:
         """The state as it may be recorded, with rows that say whose they are."""
@@ -855,6 +845,15 @@ def _thread(thread_id: Any) -> str:
     if "\x00" in name:
         raise ConfigurationError("a thread_id cannot contain NUL: PostgreSQL's text has none")
     return name
+
+
+def _place(checkpoint: Fields, foreign: str | None) -> Fields:
+    """Which checkpoint nodes ran from, and which holds what they made."""
+    return {
+        "checkpoint_id": checkpoint["checkpoint_id"],
+        "input_checkpoint_id": checkpoint["parent_checkpoint_id"],
+        "checkpoint_thread_id": foreign,
+    }
 
 
 def _delta_writes(rows: Sequence[Write], writes: Sequence[tuple[str, Any]]) -> Iterator[DeltaWrite]:
