@@ -464,6 +464,40 @@ def test_columns_without_content_are_left_out(history: History, record: Record) 
     ]
 
 
+def test_every_object_says_what_it_lacks(history: History, record: Record) -> None:
+    def lacks(name: str) -> dict[str, str]:
+        return {name: "failed: ValueError"}
+
+    record.session("t", missing=lacks("language"))
+    id = record.workflow("t", missing=lacks("result"))
+    run = {"thread_id": "t", "workflow_id": id, "status": "completed", "started_at": NOON}
+    record.insert("workflow_runs", **run, kind="start", missing=lacks("instance_id"))
+    node = record.node("t", id, 1, missing=lacks("state"))
+    record.node("t", id, 2)
+    record.generation("t", id, node_id=node, missing=lacks("on_llm_end"))
+    record.tool("t", id, node_id=node, tool_name="look", missing=lacks("output_data"))
+    record.retrieval("t", id, node_id=node, missing=lacks("documents"))
+    asked = {"node_id": node, "event_type": "input_request", "status": "pending"}
+    own = {"thread_id": "t", "workflow_id": id, "requested_at": NOON}
+    record.insert("hitl_events", **own, **asked, missing=lacks("event_data"))
+
+    workflow = history.last()
+
+    assert workflow.missing == lacks("result")
+    assert [run.missing for run in workflow.runs] == [lacks("instance_id")]
+    assert [node.missing for node in workflow.nodes] == [lacks("state"), None]
+    assert [call.missing for call in workflow.generations] == [lacks("on_llm_end")]
+    assert [call.missing for call in workflow.tool_executions] == [lacks("output_data")]
+    assert [search.missing for search in workflow.retrievals] == [lacks("documents")]
+    assert [event.missing for event in workflow.hitl_events] == [lacks("event_data")]
+    assert [event.missing for event in history.pending()] == [lacks("event_data")]
+    assert [thread.missing for thread in history.threads()] == [lacks("language")]
+    assert (
+        "not recorded: documents, event_data, instance_id, on_llm_end, output_data, result, state"
+        in str(workflow.timeline()).splitlines()
+    )
+
+
 def test_names_and_ids_are_not_mixed_up(history: History, record: Record) -> None:
     record.session("t")
     id = record.workflow("t")

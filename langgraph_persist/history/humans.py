@@ -35,6 +35,8 @@ class HitlEvent:
     requested_at: datetime
     responded_at: datetime | None
     timeout_at: datetime | None
+    missing: dict[str, str] | None
+    """What could not be recorded and why, by column or event."""
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, HitlEvent):

@@ -32,6 +32,8 @@ class _Record:
     error_type: str | None
     error_message: str | None
     error_traceback: str | None
+    missing: dict[str, str] | None
+    """What could not be recorded and why, by column or event; None if nothing is known to lack."""
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, type(self)):

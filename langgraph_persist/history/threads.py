@@ -13,6 +13,7 @@ NOT_RECORDED: dict[str, Any] = {
     "turns": 0,
     "workflow_status": None,
     "expires_at": None,
+    "missing": None,
 }
 """What a thread is that has no session."""
 
@@ -35,6 +36,8 @@ class Thread:
     updated_at: datetime
     """Its last activity: a run that was recorded, or else the newest checkpoint."""
     expires_at: datetime | None
+    missing: dict[str, str] | None
+    """What could not be recorded of its session and why, by column."""
 
     def __repr__(self) -> str:
         facts = [self.status or "not recorded", f"{self.turns} turns" if self.status else None]

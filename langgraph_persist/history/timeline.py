@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from uuid import UUID
 
 from langgraph_persist.history.humans import HitlEvent
@@ -118,6 +119,16 @@ def _title(workflow: Workflow) -> Iterable[str]:
     yield f"thread {workflow.thread_id}, turn {workflow.turn}{by}, runs: {kinds or 'none'}"
     if workflow.error_type:
         yield shorten(f"{workflow.error_type}: {workflow.error_message or ''}")
+    if lacks := _missing(workflow):
+        yield f"not recorded: {', '.join(lacks)}"
+
+
+def _missing(workflow: Workflow) -> list[str]:
+    """The columns and events that rows of it lack."""
+    calls = chain(workflow.generations, workflow.tool_executions, workflow.retrievals)
+    parts = [row.missing for row in chain([workflow], workflow.runs, workflow.nodes, calls)]
+    parts += [event.missing for event in workflow.hitl_events]
+    return sorted({name for part in parts for name in part or ()})
 
 
 def _unpriced(workflow: Workflow) -> str:

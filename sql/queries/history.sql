@@ -5,7 +5,7 @@ SELECT
     w.user_input, w.input_type, w.input AS _input, w.settings, w.result AS _result, w.metadata, w.tags, w.replay_of,
     w.started_at, w.completed_at, w.duration_ms, w.active_ms, w.node_count, w.generation_count,
     w.prompt_tokens, w.completion_tokens, w.total_tokens, w.cost_usd,
-    w.error_type, w.error_message, w.error_traceback
+    w.error_type, w.error_message, w.error_traceback, w.missing
 FROM {{schema}}.workflows AS w
 JOIN {{schema}}.sessions AS s ON s.thread_id = w.thread_id
 LEFT JOIN {{schema}}.users AS u ON u.id = w.user_id
@@ -28,7 +28,7 @@ LIMIT %(limit)s
 SELECT
     r.thread_id, r.id, r.workflow_id, r.attempt, r.kind, r.status, r.started_at, r.completed_at,
     r.duration_ms, r.instance_id, r.heartbeat_at, r.checkpoint_id, u.username AS "user",
-    r.error_type, r.error_message, r.error_traceback
+    r.error_type, r.error_message, r.error_traceback, r.missing
 FROM {{schema}}.workflow_runs AS r
 LEFT JOIN {{schema}}.users AS u ON u.id = r.user_id
 WHERE r.thread_id = %(thread_id)s AND r.workflow_id = %(workflow_id)s
@@ -42,7 +42,7 @@ SELECT
     n.checkpoint_ns, n.triggers, n.input_checkpoint_id, n.checkpoint_id,
     n.checkpoint_thread_id, n.input_data AS _input_data, n.output_data AS _output_data,
     n.metadata, n.started_at, n.completed_at, n.duration_ms, n.error_type, n.error_message,
-    n.error_traceback
+    n.error_traceback, n.missing
 FROM {{schema}}.nodes AS n
 LEFT JOIN {{schema}}.workflow_runs AS r ON r.thread_id = n.thread_id AND r.id = n.run_id
 WHERE n.thread_id = %(thread_id)s AND n.workflow_id = %(workflow_id)s
@@ -53,7 +53,7 @@ ORDER BY r.attempt, n.execution_order, n.started_at, n.id
 SELECT
     h.thread_id, h.id, h.workflow_id, h.run_id, h.node_id, n.node_name, h.event_type,
     h.event_data, h.response_schema, h.interrupt_id, h.status, u.username AS "user",
-    h.user_input, h.user_decision, h.requested_at, h.responded_at, h.timeout_at
+    h.user_input, h.user_decision, h.requested_at, h.responded_at, h.timeout_at, h.missing
 FROM {{schema}}.hitl_events AS h
 LEFT JOIN {{schema}}.nodes AS n ON n.thread_id = h.thread_id AND n.id = h.node_id
 LEFT JOIN {{schema}}.users AS u ON u.id = h.user_id
@@ -65,7 +65,7 @@ ORDER BY h.requested_at, h.id
 SELECT
     h.thread_id, h.id, h.workflow_id, h.run_id, h.node_id, n.node_name, h.event_type,
     h.event_data, h.response_schema, h.interrupt_id, h.status, NULL AS "user",
-    h.user_input, h.user_decision, h.requested_at, h.responded_at, h.timeout_at
+    h.user_input, h.user_decision, h.requested_at, h.responded_at, h.timeout_at, h.missing
 FROM {{schema}}.hitl_events AS h
 JOIN {{schema}}.workflows AS w ON w.thread_id = h.thread_id AND w.id = h.workflow_id
 LEFT JOIN {{schema}}.nodes AS n ON n.thread_id = h.thread_id AND n.id = h.node_id
@@ -92,7 +92,7 @@ SELECT
     g.total_tokens, g.cache_read_tokens, g.cache_creation_tokens, g.reasoning_tokens, g.cost_usd,
     g.price_source, g.latency_ms, g.time_to_first_token_ms, g.streamed, g.finish_reason,
     g.cache_hit, g.attempt, g.status, g.prompt_name, g.prompt_version, g.started_at,
-    g.completed_at, g.error_type, g.error_message, g.error_traceback
+    g.completed_at, g.error_type, g.error_message, g.error_traceback, g.missing
 FROM {{schema}}.generations AS g
 WHERE g.thread_id = %(thread_id)s AND g.workflow_id = %(workflow_id)s
 ORDER BY g.started_at, g.id
@@ -102,7 +102,7 @@ ORDER BY g.started_at, g.id
 SELECT
     t.thread_id, t.id, t.workflow_id, t.run_id, t.node_id, t.tool_name, t.tool_call_id,
     t.input_params AS _input_params, t.output_data AS _output_data, t.success, t.status,
-    t.execution_time_ms, t.tokens_used, t.cost_usd, t.started_at, t.completed_at, t.error_type, t.error_message, t.error_traceback
+    t.execution_time_ms, t.tokens_used, t.cost_usd, t.started_at, t.completed_at, t.error_type, t.error_message, t.error_traceback, t.missing
 FROM {{schema}}.tool_executions AS t
 WHERE t.thread_id = %(thread_id)s AND t.workflow_id = %(workflow_id)s
 ORDER BY t.started_at, t.id
@@ -115,7 +115,7 @@ SELECT
     CASE WHEN v.error_type IS NULL THEN 'completed' ELSE 'failed' END AS status,
     coalesce(v.started_at, v.created_at) AS started_at,
     v.started_at + make_interval(secs => v.latency_ms / 1000) AS completed_at,
-    v.error_type, v.error_message, v.error_traceback
+    v.error_type, v.error_message, v.error_traceback, v.missing
 FROM {{schema}}.retrievals AS v
 WHERE v.thread_id = %(thread_id)s AND v.workflow_id = %(workflow_id)s
 ORDER BY coalesce(v.started_at, v.created_at), v.id

@@ -2,7 +2,7 @@
 -- A page of sessions, newest activity first; every filter is optional.
 SELECT
     s.thread_id, u.username AS "user", o.slug AS organization, s.status, s.turns,
-    w.status AS workflow_status, s.created_at, s.updated_at, s.expires_at
+    w.status AS workflow_status, s.created_at, s.updated_at, s.expires_at, s.missing
 FROM {{schema}}.sessions AS s
 LEFT JOIN {{schema}}.workflows AS w ON w.thread_id = s.thread_id AND w.turn = s.turns
 LEFT JOIN {{schema}}.users AS u ON u.id = s.user_id
