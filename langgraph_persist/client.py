@@ -193,8 +193,9 @@ class Persist:
             target, serde=self._serde, journal=journal, projector=self._projections
         )
         self._journal = journal
+        journal.reaper.expect(0)
         try:
-            journal.reaper.reap()
+            journal.reaper.close_lost()
         except (psycopg.Error, PersistError) as error:
             logger.warning("could not look for lost runs: %s", error)
 
@@ -322,7 +323,7 @@ class Persist:
         """Ends and retries sessions."""
         from langgraph_persist.sessions import Sessions as SessionsApi
 
-        return SessionsApi(self._statements("sessions"))
+        return SessionsApi(self._statements("sessions"), self._opened().reaper.expire)
 
     @cached_property
     def organizations(self) -> Organizations:
@@ -551,13 +552,13 @@ class Persist:
         distribute(journal.database.conninfo, journal.schemas)
 
     def reap(self, lost_after: timedelta = timedelta(seconds=LOST_AFTER)) -> Reaped:
-        """Close the runs of lost processes, and the requests to humans that waited too long.
+        """Close the runs of lost processes, requests to humans that waited too long, and sessions.
 
         A run is lost when its process was on this machine and has ended, or has not been heard of
         for ``lost_after``, wherever it was. It is closed as failed (``ProcessLost``), with all that
         it left open, and its thread can be resumed. A process that was only slow takes its runs up
         again. Opening does the same, and so does a run for its own thread; call this now and then
-        where processes live long.
+        where processes live long. Sessions expire without it, too, while something is recorded.
 
         Raises:
             ConfigurationError: ``lost_after`` is too short for heartbeats every 10 seconds.

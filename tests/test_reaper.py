@@ -143,7 +143,7 @@ def test_another_machines_run_is_lost_by_its_heartbeat(
     (lost,) = persist.reap().runs
     assert (lost.thread_id, lost.instance_id) == ("t", "elsewhere:1@boot.1.1")
     assert statuses() == LOST
-    assert persist.reap() == ([], [])
+    assert persist.reap() == ([], [], [])
 
 
 def test_the_thread_is_resumed_where_it_was(

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
+import psycopg
 import pytest
 
 from langgraph_persist import Persist
+from langgraph_persist.database.queries import Schemas, queries
 from langgraph_persist.errors import ConfigurationError, NotRecorded
+from langgraph_persist.journal import reaper
 from tests.checks import query
 from tests.graphs import chain_of
 from tests.processes import together
@@ -152,6 +156,104 @@ def test_a_session_expires_when_its_time_is_over(migrated: str) -> None:
         "early": "active",
         "late": "active",
     }
+
+
+def statuses(url: str) -> dict[str, str]:
+    """As they are in the table, without anything that looks for those that are due."""
+    found = query(url, "SELECT thread_id, status FROM sessions")
+    return {row["thread_id"]: row["status"] for row in found}
+
+
+def wait_for(url: str, expected: dict[str, str]) -> None:
+    deadline = time.monotonic() + 30
+    while (found := statuses(url)) != expected:
+        assert time.monotonic() < deadline, found
+
+
+def age(url: str) -> None:
+    """Lets the time of all sessions be over."""
+    past = "UPDATE sessions SET expires_at = now() - interval '1 s' RETURNING 1"
+    query(url, f"WITH aged AS ({past}) SELECT count(*) FROM aged")
+
+
+def test_sessions_expire_by_themselves(migrated: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reaper, "GRACE", 0.02)
+    with Persist(migrated, session_ttl=timedelta(milliseconds=20)) as persist:
+        run(persist, "t")
+        with persist.recorder.start_workflow(thread_id="u"):
+            wait_for(migrated, {"t": "expired", "u": "active"})
+        wait_for(migrated, {"t": "expired", "u": "expired"})
+
+
+def test_all_that_are_due_expire_a_few_at_a_time(
+    migrated: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reaper, "PAGE", 2)
+    threads = [f"t{number}" for number in range(5)]
+    with Persist(migrated, session_ttl=timedelta(hours=1)) as persist:
+        for thread in threads:
+            run(persist, thread)
+        age(migrated)
+        persist.checkpointer.journal.reaper.expect(0)
+        run(persist, "other")  # the writer goes on by itself, as long as any are left
+        wait_for(migrated, dict.fromkeys(threads, "expired") | {"other": "active"})
+        for thread in threads:
+            run(persist, thread)
+        age(migrated)
+        assert sorted(persist.reap().sessions) == ["other", *threads]
+
+
+def test_opening_ends_sessions_that_are_due(migrated: str) -> None:
+    with Persist(migrated, session_ttl=timedelta(hours=1)) as persist:
+        run(persist, "t")
+    age(migrated)
+    with Persist(migrated) as persist:
+        assert persist.sessions.get("t").status == "expired"
+
+
+def test_a_session_that_is_being_changed_expires_later(migrated: str) -> None:
+    with Persist(migrated, session_ttl=timedelta(hours=1)) as persist:
+        run(persist, "t")
+        run(persist, "u")
+        age(migrated)
+        with psycopg.connect(migrated) as conn:
+            conn.execute(
+                b"SELECT 1 FROM langgraph_persist.sessions WHERE thread_id = 't' FOR UPDATE"
+            )
+            assert persist.sessions.expire() == ["u"]
+        assert persist.sessions.expire() == ["t"]
+
+
+def test_a_session_reopened_without_a_time_does_not_expire(migrated: str) -> None:
+    with Persist(migrated, session_ttl=timedelta(hours=1)) as persist:
+        run(persist, "t")
+        run(persist, "u")
+        (before,) = {persist.sessions.get("u").expires_at}
+        age_of_t = "UPDATE sessions SET expires_at = now() WHERE thread_id = 't' RETURNING 1"
+        query(migrated, f"WITH aged AS ({age_of_t}) SELECT count(*) FROM aged")
+    with Persist(migrated) as persist:
+        run(persist, "t")
+        run(persist, "u")
+        assert persist.sessions.expire() == []
+        assert persist.sessions.get("t").expires_at is None
+        assert persist.sessions.get("u").expires_at == before
+
+
+@pytest.mark.plain_postgres("a cluster's plans say nothing of its nodes")
+def test_sessions_that_are_due_are_found_by_an_index(migrated: str) -> None:
+    with psycopg.connect(migrated) as conn:
+        conn.execute("SET search_path = langgraph_persist")
+        conn.execute(
+            "INSERT INTO sessions (thread_id, expires_at) SELECT n::text,"
+            " CASE WHEN n % 2 = 0 THEN now() + n * interval '1 s' END"
+            " FROM generate_series(1, 5000) AS n"
+        )
+        conn.execute("ANALYZE sessions")
+        for name in ("due_sessions", "next_expiry"):
+            sql = "EXPLAIN " + queries("sessions", Schemas())[name]
+            plan = "\n".join(row[0] for row in conn.execute(sql.encode(), {"limit": 100}))
+            assert "sessions_expires_at_idx" in plan
+        conn.rollback()
 
 
 def test_mistakes_are_told(persist: Persist) -> None:

@@ -141,7 +141,7 @@ class Recording:
             "organization": root.organization,
             "language": root.language,
             "initial_input": None if root.kind == "resume" else workflow.get("user_input"),
-            **self._lifetime(),
+            **self.journal.reaper.lifetime(self._session_ttl),
         }
         workflow["user_input"] = self.keep(run).excerpt(workflow["user_input"])
         rows += [
@@ -150,11 +150,6 @@ class Recording:
             ("workflow_runs", self._run_fields(root) | {"status": "running"}),
         ]
         return rows + self.owned(root, root.content)
-
-    def _lifetime(self) -> Fields:
-        """The column that tells when the session expires."""
-        ttl = self._session_ttl
-        return {} if ttl is None else {"seconds_to_live": ttl.total_seconds()}
 
     def _workflow_fields(self, root: Root) -> Fields:
         return {
@@ -350,7 +345,7 @@ class Recording:
         workflow |= root.totals | {"cost_usd": total(root.costs)}
         rows = self.owned(root, keep.rows)
         rows += [("workflows", workflow), ("workflow_runs", run_fields)]
-        if lifetime := self._lifetime():
+        if lifetime := self.journal.reaper.lifetime(self._session_ttl):
             rows.append(("session_updates", {"thread_id": root.run.thread_id, **lifetime}))
         if root.kind == "resume":
             key = {"thread_id": root.run.thread_id, "id": root.run.workflow_id}

@@ -449,7 +449,8 @@ class Journal:
             return 0
         if not self._queue:
             beat = self.heartbeat.patience
-            return beat if beat == math.inf else min(beat, self._starts.patience)
+            busy = beat if beat == math.inf else min(beat, self._starts.patience)
+            return min(busy, self.reaper.patience)
         return self._queue[0].queued + self._linger - time.monotonic()
 
     def _write_next(self) -> None:
@@ -457,7 +458,8 @@ class Journal:
         self._writer = threading.get_ident()
         units: list[Unit] = []
         try:
-            if due := self.heartbeat.patience <= 0:
+            due = self.heartbeat.patience <= 0
+            if due or self.reaper.patience <= 0:
                 with self.failures.kept("sweep"):
                     self.sweep()
             self._begun()

@@ -46,6 +46,11 @@ class Session(Times, Gaps, Base):
             "created_at",
             postgresql_where=text("status = 'active'"),
         ),
+        Index(
+            "sessions_expires_at_idx",
+            "expires_at",
+            postgresql_where=text("status = 'active' AND expires_at IS NOT NULL"),
+        ),
         Index("sessions_organization_id_idx", "organization_id"),
         Index("sessions_updated_at_idx", "updated_at", "thread_id"),
         Index("sessions_user_id_updated_at_idx", "user_id", "updated_at", "thread_id"),

@@ -184,7 +184,7 @@ class RecordedWorkflow:
         run = self._run_fields() | {"status": "running"}
         return [
             *rows,
-            ("sessions", session | self._lifetime()),
+            ("sessions", session | self._journal.reaper.lifetime(self._ttl)),
             ("workflows", opened),
             ("workflow_runs", run),
             *contents,
@@ -207,7 +207,7 @@ class RecordedWorkflow:
             ("workflow_runs", self._run_fields() | ended),
             ("workflow_totals", key),
         ]
-        if lifetime := self._lifetime():
+        if lifetime := self._journal.reaper.lifetime(self._ttl):
             rows.append(("session_updates", {"thread_id": self.thread_id, **lifetime}))
         return rows
 
@@ -238,9 +238,6 @@ class RecordedWorkflow:
             "started_at": self._clock.at,
             "instance_id": instance_id(),
         }
-
-    def _lifetime(self) -> Fields:
-        return {} if self._ttl is None else {"seconds_to_live": self._ttl.total_seconds()}
 
 
 def _in_event_loop() -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -39,8 +40,8 @@ class Session:
 class Sessions:
     """Reads, ends and retries sessions. A run on one that has ended makes it active again."""
 
-    def __init__(self, statements: Statements) -> None:
-        self._statements = statements
+    def __init__(self, statements: Statements, expire: Callable[[], list[str]]) -> None:
+        self._statements, self._expire = statements, expire
 
     def get(self, thread_id: str) -> Session:
         """The session of a thread.
@@ -71,14 +72,11 @@ class Sessions:
     def expire(self) -> list[str]:
         """End what has seen no run for the ``session_ttl`` it was opened with; returns the threads.
 
-        A run on one of them makes it active again, as long as its checkpoints are there.
+        Every process that records does so by itself about a second after the time is over; call
+        this to be sure of it now. A run on one of them makes it active again, as long as its
+        checkpoints are there.
         """
-        due = [row["thread_id"] for row in self._statements.rows("due_sessions")]
-        return [
-            thread_id
-            for thread_id in due
-            if self._statements.rows("expire_session", thread_id=thread_id)
-        ]
+        return self._expire()
 
     def retry(self, thread_id: str, *, new_thread_id: str | None = None) -> Session:
         """A new session in place of this one, with nothing of its turns and checkpoints.

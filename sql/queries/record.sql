@@ -52,7 +52,9 @@ ON CONFLICT (thread_id) DO UPDATE SET
     organization_id = coalesce(t.organization_id, excluded.organization_id),
     language = coalesce(excluded.language, t.language),
     metadata = coalesce(t.metadata, excluded.metadata),
-    expires_at = coalesce(excluded.expires_at, t.expires_at),
+    expires_at = coalesce(
+        excluded.expires_at, CASE WHEN t.expires_at > excluded.updated_at THEN t.expires_at END
+    ),
     status = excluded.status,
     ended_at = NULL,
     missing = coalesce(t.missing || excluded.missing, excluded.missing, t.missing),

@@ -31,19 +31,41 @@ WHERE s.thread_id = %(thread_id)s
 ON CONFLICT (thread_id) DO NOTHING
 
 -- due_sessions --
--- Active sessions whose time is over.
+-- Active sessions whose time is over, unless something runs in them, the longest overdue first.
 SELECT s.thread_id FROM {{schema}}.sessions AS s
 WHERE s.status = 'active' AND s.expires_at < now()
-ORDER BY s.thread_id
-
--- expire_session --
--- Ends a session whose time is over, unless something runs in it.
-UPDATE {{schema}}.sessions AS s
-SET status = 'expired', ended_at = this.moment, updated_at = this.moment
-FROM (SELECT now()) AS this (moment)
-WHERE s.thread_id = %(thread_id)s AND s.status = 'active' AND s.expires_at < this.moment
     AND NOT EXISTS (
         SELECT FROM {{schema}}.workflow_runs AS r
-        WHERE r.thread_id = %(thread_id)s AND r.status = 'running'
+        WHERE r.thread_id = s.thread_id AND r.status = 'running'
     )
+ORDER BY s.expires_at, s.thread_id
+LIMIT %(limit)s
+
+-- next_expiry --
+-- In how many seconds the time of the next session is over, but for those that something runs in.
+SELECT extract(epoch FROM s.expires_at - now())::double precision
+FROM {{schema}}.sessions AS s
+WHERE s.status = 'active' AND s.expires_at IS NOT NULL
+    AND NOT EXISTS (
+        SELECT FROM {{schema}}.workflow_runs AS r
+        WHERE r.thread_id = s.thread_id AND r.status = 'running'
+    )
+ORDER BY s.expires_at
+LIMIT 1
+
+-- expire_session --
+-- Ends a session whose time is over, unless something runs in it or it is being changed.
+WITH due AS (
+    SELECT s.thread_id FROM {{schema}}.sessions AS s
+    WHERE s.thread_id = %(thread_id)s AND s.status = 'active' AND s.expires_at < now()
+        AND NOT EXISTS (
+            SELECT FROM {{schema}}.workflow_runs AS r
+            WHERE r.thread_id = %(thread_id)s AND r.status = 'running'
+        )
+    FOR NO KEY UPDATE SKIP LOCKED
+)
+UPDATE {{schema}}.sessions AS s
+SET status = 'expired', ended_at = this.moment, updated_at = this.moment
+FROM due AS d CROSS JOIN (SELECT now()) AS this (moment)
+WHERE s.thread_id = %(thread_id)s AND s.thread_id = d.thread_id
 RETURNING s.thread_id

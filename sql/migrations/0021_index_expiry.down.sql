@@ -1,0 +1,1 @@
+DROP INDEX {{schema}}.sessions_expires_at_idx;
