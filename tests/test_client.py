@@ -273,7 +273,7 @@ def test_copy_thread_copies_the_record_where_asked(database: str) -> None:
         (copied,) = persist.history.workflows(thread="whole")
         assert copied.state_after("ask") == original.state_after("ask")
         assert [m["content"] for m in copied.generations[0].prompt] == ["hi", "sunny in Oslo"]
-        with pytest.raises(ConfigurationError, match="'whole' has a record"):
+        with pytest.raises(ConfigurationError, match="'whole' has checkpoints"):
             persist.checkpointer.copy_thread("t", "whole", record=True)
         graph.invoke({"messages": [HumanMessage("again")]}, persist.config("whole"))
         assert [w.turn for w in persist.history.workflows(thread="whole")] == [2, 1]

@@ -731,29 +731,50 @@ class PersistSaver(PostgresSaver):
 
         With ``record=True`` the record is copied too, its ids unchanged.
 
-        What the target has stays, so it should be a new thread.
-
         Raises:
-            ConfigurationError: the target has a record already, or is the source.
+            ConfigurationError: there is nothing to copy, or the target has checkpoints already, or
+                a record where the record is copied. Nothing is written then.
         """
         source, target = _thread(source_thread_id), _thread(target_thread_id)
         if source == target:
             raise ConfigurationError(f"thread {source!r} cannot be copied to itself")
-        self._settle(source)
-        params = {"source": source, "target": target, "thread_id": target}
+        self._require_copyable(source, target, record)
         names = ["copy_checkpoints", "copy_blobs", "copy_writes"]
         if record:
             sql = queries("threads", self.schemas)
-            exists = sql["session_exists"].encode()
-            found = self._read(
-                "copy_thread",
-                source,
-                lambda conn: conn.cursor(row_factory=tuple_row).execute(exists, params).fetchone(),
-            )
-            if found == (True,):
-                raise ConfigurationError(f"thread {target!r} has a record of its own")
             names += [name for name in sql if name.startswith("copy_")]
+        params = {"source": source, "target": target, "thread_id": target}
         self._transact(names, params | {"thread": Jsonb({"thread_id": target})})
+
+    def _require_copyable(self, source: str, target: str, record: bool) -> None:
+        """Refuse to copy nothing, or into a history that is there."""
+        has_checkpoints, has_record = self._thread_has(source)
+        if not (has_checkpoints or (record and has_record)):
+            what = "checkpoints or record" if record else "checkpoints"
+            raise ConfigurationError(f"thread {source!r} has no {what} that could be copied")
+        has_checkpoints, has_record = self._thread_has(target)
+        has_record = has_record and record
+        if has_checkpoints or has_record:
+            what = "checkpoints" if has_checkpoints else "a record"
+            erase = ', record="delete"' if has_record else ""
+            raise ConfigurationError(
+                f"thread {target!r} has {what} of its own, and two histories do not make one: copy "
+                f"to a new thread, or delete_thread({target!r}{erase}) first"
+            )
+
+    def _thread_has(self, thread_id: str) -> tuple[bool, bool]:
+        """Whether there are checkpoints and a record of a thread."""
+        self._settle(thread_id)
+        sql = queries("threads", self.schemas)["thread_exists"].encode()
+        found = self._read(
+            "copy_thread",
+            thread_id,
+            lambda conn: (
+                conn.cursor(row_factory=tuple_row).execute(sql, {"thread_id": thread_id}).fetchone()
+            ),
+        )
+        assert found is not None
+        return found
 
     async def acopy_thread(
         self, source_thread_id: str, target_thread_id: str, *, record: bool = False

@@ -12,9 +12,10 @@ WHERE s.thread_id = %(thread_id)s
 -- Deletes a session and, by its foreign keys, all that is recorded of it.
 DELETE FROM {{schema}}.sessions WHERE thread_id = %(thread_id)s
 
--- session_exists --
--- Whether a thread has a session.
-SELECT EXISTS (SELECT FROM {{schema}}.sessions WHERE thread_id = %(thread_id)s)
+-- thread_exists --
+-- Whether a thread has checkpoints, and whether it has a session.
+SELECT EXISTS (SELECT FROM {{checkpoint_schema}}.checkpoints WHERE thread_id = %(thread_id)s),
+    EXISTS (SELECT FROM {{schema}}.sessions WHERE thread_id = %(thread_id)s)
 
 -- copy_sessions --
 -- Copies a thread's sessions to another thread.
