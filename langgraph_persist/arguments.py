@@ -20,13 +20,15 @@ def seconds(name: str, value: Any) -> float:
     return float(value)
 
 
-def duration(name: str, value: Any, *, least: timedelta = timedelta(0)) -> timedelta:
-    """A timedelta, not negative."""
-    if not isinstance(value, timedelta):
-        raise ConfigurationError(f"{name} is a timedelta, not {value!r}")
-    if value < least:
-        raise ConfigurationError(f"{name} is a timedelta of at least {least}, not {value}")
-    return value
+def durations(**given: Any) -> None:
+    """Timedeltas that are not negative, or None."""
+    for name, value in given.items():
+        if value is None:
+            continue
+        if not isinstance(value, timedelta):
+            raise ConfigurationError(f"{name} is a timedelta, not {value!r}")
+        if value < timedelta(0):
+            raise ConfigurationError(f"{name} must not be negative: {value}")
 
 
 def count(name: str, value: Any, *, least: int = 0) -> int:

@@ -18,6 +18,7 @@ import psycopg
 from langchain_core.runnables import Runnable, RunnableConfig
 from langgraph.checkpoint.serde.base import CipherProtocol, SerializerProtocol
 
+from langgraph_persist.arguments import durations, seconds
 from langgraph_persist.database.connection import RETRY_FOR, Database, Target
 from langgraph_persist.database.queries import Schemas
 from langgraph_persist.database.statements import Statements
@@ -88,7 +89,8 @@ class Persist:
         record_cipher: encrypts what users, models, tools and nodes said in the record; whoever
             reads it through this class with the same cipher sees it in the clear.
         directory: where the embedded server keeps its data, shared by all processes that name it.
-        retry_for: seconds for which reads and writes are repeated while the server is away.
+        retry_for: seconds for which reads and writes are repeated while the server is away; what
+            opens fails at once.
         session_ttl: a session expires so long after the last start or end of a run in it, and
             :meth:`retain` can then delete its checkpoints.
         prices: US dollars for a million tokens by model, ``{"my-model": {"input": "0.5",
@@ -138,9 +140,8 @@ class Persist:
         Prices.of(prices)  # refuses wrong ones at once
         if schema == checkpoint_schema:
             raise ConfigurationError("the record and the checkpoints need schemas of their own")
-        for name, duration in (("session_ttl", session_ttl), ("hitl_timeout", hitl_timeout)):
-            if duration is not None and not isinstance(duration, timedelta):
-                raise ConfigurationError(f"{name} is a timedelta, not {duration!r}")
+        durations(session_ttl=session_ttl, hitl_timeout=hitl_timeout)
+        seconds("retry_for", retry_for)
         self._target = url if url is not None else os.environ.get(URL_VARIABLE) or None
         self._schema, self._checkpoint_schema = schema, checkpoint_schema
         self._migrate, self._serde, self._retry_for = migrate, serde, retry_for
@@ -174,14 +175,13 @@ class Persist:
         try:
             target = self._target if self._target is not None else self._start_server()
             schemas = self._prepare(Database(target))
-            journal = share(target, schemas.record, schemas.checkpoints)
+            journal = share(target, schemas.record, schemas.checkpoints, self._retry_for)
         except BaseException:
             self._stop_server()
             raise
         if self._seal is not None:
             journal.seal = self._seal
         journal.restrict(self._capture)
-        journal.database.retry_for = self._retry_for
         self._handler = PersistCallbackHandler(
             journal=journal,
             session_ttl=self._session_ttl,

@@ -9,18 +9,23 @@ import subprocess
 import sys
 import textwrap
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from datetime import timedelta
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import quote as urlquote
 from urllib.parse import urlsplit
 
 import psycopg
 import pytest
 from langchain_core.messages import HumanMessage
+from psycopg_pool import ConnectionPool
 from sqlalchemy.orm import Session as OrmSession
 
 from langgraph_persist import Persist, PersistCallbackHandler, PersistSaver
+from langgraph_persist.database.connection import Backoff
 from langgraph_persist.database.queries import Schemas
 from langgraph_persist.errors import (
     AuthenticationFailed,
@@ -41,6 +46,11 @@ from tests.graphs import chain_of, chat_graph
 def ping(persist: Persist, thread_id: str = "t") -> dict[str, Any]:
     graph = persist.attach(chain_of(["a", "b"]).compile(checkpointer=persist.checkpointer))
     return graph.invoke({"count": 0}, persist.config(thread_id, user="alice"))
+
+
+def thread(thread_id: str, checkpoint_id: str | None = None) -> Any:
+    where = {"thread_id": thread_id, "checkpoint_ns": "", "checkpoint_id": checkpoint_id}
+    return {"configurable": where}
 
 
 def test_the_readmes_promise(database: str) -> None:
@@ -161,6 +171,9 @@ def test_a_duration_is_a_timedelta() -> None:
         Persist(session_ttl=3600)  # type: ignore[arg-type]
     with pytest.raises(ConfigurationError, match="hitl_timeout is a timedelta"):
         Persist(hitl_timeout=1.5)  # type: ignore[arg-type]
+    for part in (Persist, PersistCallbackHandler):
+        with pytest.raises(ConfigurationError, match="session_ttl must not be negative"):
+            part("postgresql://", session_ttl=timedelta(seconds=-1))
 
 
 def test_a_connection_in_a_transaction_is_refused(database: str) -> None:
@@ -292,12 +305,67 @@ def test_bad_url() -> None:
         Persist(1.5).open()  # type: ignore[arg-type]
 
 
-def test_server_down() -> None:
+OPENING: dict[str, tuple[Callable[..., Any], Callable[[Any], object]]] = {
+    "open": (Persist, lambda persist: persist.open()),
+    "setup": (PersistSaver, lambda saver: saver.setup()),
+    "read": (PersistSaver, lambda saver: saver.get_tuple(thread("t"))),
+    "list": (partial(PersistSaver, checkpoint_schema="c"), lambda saver: [*saver.list(None)]),
+    "aread": (PersistSaver, lambda saver: asyncio.run(saver.aget_tuple(thread("t")))),
+    "write": (PersistSaver, lambda saver: saver.put_writes(thread("t", "c"), [("c", 1)], "task")),
+    "run": (
+        PersistCallbackHandler,
+        lambda handler: chain_of(["a"]).compile().invoke({"count": 0}, {"callbacks": [handler]}),
+    ),
+}
+
+
+@pytest.fixture
+def nowhere() -> Iterator[str]:
+    """The URL of a port at which nobody listens."""
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
-        port = unused.getsockname()[1]
-        with pytest.raises(DatabaseUnavailable, match=f"{port} .*Check that the server runs"):
-            Persist(f"postgresql://u:secret@127.0.0.1:{port}/db").open()
+        yield f"postgresql://u:secret@127.0.0.1:{unused.getsockname()[1]}/db"
+
+
+@pytest.mark.parametrize("how", OPENING)
+def test_a_server_that_never_was_there_is_not_waited_for(
+    nowhere: str, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[Backoff] = []
+    monkeypatch.setattr(Backoff, "wait", lambda self: bool(waits.append(self)))
+    make, use = OPENING[how]
+    unreachable = f"{urlsplit(nowhere).port} .*Check that the server runs"
+    part = make(nowhere)
+    with pytest.raises((DatabaseUnavailable, DurabilityError), match=unreachable):
+        use(part)
+    assert waits == []
+    with suppress(DurabilityError):
+        part.close()
+
+
+def test_a_pool_without_a_server_says_so(nowhere: str) -> None:
+    pool = ConnectionPool(nowhere, min_size=0, max_size=1, timeout=0.05, open=True)
+    with pool, PersistSaver.from_conn_string(cast(Any, pool)) as saver:
+        with pytest.raises(DatabaseUnavailable, match="Check that the server runs"):
+            saver.setup()
+        with pytest.raises(DatabaseUnavailable, match=r"no connection .*0.05 sec.* max_size"):
+            saver.get_tuple(thread("t"))
+
+
+@pytest.mark.parametrize("value", [-1, float("nan"), float("inf"), "30", True, timedelta(1)])
+def test_a_patience_is_a_number_of_seconds(value: Any) -> None:
+    for part in (Persist, PersistSaver, PersistCallbackHandler):
+        with pytest.raises(ConfigurationError, match="retry_for is a number of seconds"):
+            part("postgresql://", retry_for=value)
+
+
+def test_a_savers_patience_holds(migrated: str) -> None:
+    with PersistSaver.from_conn_string(migrated, retry_for=2) as saver:
+        assert saver.journal.database.retry_for == 2.0
+        with PersistSaver.from_conn_string(migrated) as other:
+            assert other.journal.database.retry_for == 2.0
+        with Persist(migrated, retry_for=0) as persist:
+            assert persist.checkpointer.journal.database.retry_for == 0
 
 
 def test_database_missing(server_url: str) -> None:
@@ -377,7 +445,7 @@ def test_a_lost_server_fails_the_run_and_keeps_the_thread(server_url: str, datab
         builder.add_edge("b", "lose")
         graph = persist.attach(builder.compile(checkpointer=persist.checkpointer))
         persist.checkpointer.journal.database.retry_for = 0.5
-        with pytest.raises(DurabilityError, match="resume from there"):
+        with pytest.raises(DurabilityError, match="resumes from there"):
             graph.invoke({"count": 0}, persist.config("t"))
         admin.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true'.encode())
         last = graph.get_state(persist.config("t"))

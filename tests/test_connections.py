@@ -410,12 +410,32 @@ def test_a_users_connection_that_ended_is_an_error_at_once(url: str, waits: list
         saver = PersistSaver(conn)
         put(saver, "t")
         terminate(url)
-        with pytest.raises(DurabilityError, match="could not be committed"):
+        ended = r"the connection that was given has ended: .*Give a URL or a pool"
+        with pytest.raises(DurabilityError, match=rf"{ended}.*; .*invoke\(None, config\) resumes"):
             put(saver, "t")
-        with pytest.raises(psycopg.OperationalError):
+        with pytest.raises(DatabaseUnavailable, match=ended):
             saver.get_tuple(thread("t"))
         assert waits == []
         saver.close()
+
+
+def test_a_run_on_a_connection_that_ended_resumes_on_another(url: str) -> None:
+    def lose(state: Steps) -> Steps:
+        if not lost:
+            lost.append(terminate(url))
+        return {"log": ["lose"]}
+
+    lost: list[Any] = []
+    builder = chain_of(["a"])
+    builder.add_node("lose", lose)
+    builder.add_edge("a", "lose")
+    with psycopg.connect(url, autocommit=True) as conn, Persist(conn) as persist:
+        graph = persist.attach(builder.compile(checkpointer=persist.checkpointer))
+        with pytest.raises(DurabilityError, match="Give a URL or a pool"):
+            graph.invoke({"count": 0}, persist.config("t"), durability="sync")
+    with Persist(url) as persist:
+        graph = persist.attach(builder.compile(checkpointer=persist.checkpointer))
+        assert graph.invoke(None, persist.config("t"))["log"] == ["a", "lose"]
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this platform")

@@ -55,6 +55,14 @@ _AUTHENTICATION = re.compile(
 _NO_DATABASE = re.compile(r"database \".*\" does not exist|no such database")
 _TLS = re.compile(r"certificate|does not support SSL|invalid sslmode")
 
+_ENDED = (
+    "the connection that was given has ended: {}. Give a URL or a pool instead, which connect again"
+)
+_NONE_FREE = (
+    "the pool that was given has no connection to PostgreSQL at {}: {}. "
+    "Check that the server runs, and that the pool's max_size suffices"
+)
+
 # A connection inherited through a fork is kept, not collected: it belongs to the parent.
 _inherited: list[object] = []
 
@@ -98,7 +106,7 @@ def display(params: dict[str, Any]) -> str:
 
 def connection_error(error: psycopg.OperationalError, params: dict[str, Any]) -> Exception:
     """The error of this package that says what to do about a failed connection."""
-    text, where = " ".join(str(error).split()).rstrip("?."), display(params)
+    text, where = _words(error), display(params)
     if _AUTHENTICATION.search(text):
         return AuthenticationFailed(
             f"PostgreSQL at {where} refused the login: {text}. Correct user and password in the URL"
@@ -116,6 +124,11 @@ def connection_error(error: psycopg.OperationalError, params: dict[str, Any]) ->
         f"cannot connect to PostgreSQL at {where}: {text}. Check that the server runs and that the "
         "URL names its host and port (in a URL, write @ : / of a password as %40 %3A %2F)"
     )
+
+
+def _words(error: BaseException) -> str:
+    """An error's text on one line, for use in a sentence."""
+    return " ".join(str(error).split()).rstrip("?.")
 
 
 def is_connection_lost(error: BaseException) -> bool:
@@ -174,6 +187,8 @@ class Database:
         self._lock = threading.RLock()
         self._direct: bool | None = None
         self._closed = False
+        self._reached = False
+        """Whether it has ever been reached: then it is waited for while it is away."""
 
     @property
     def conninfo(self) -> str:
@@ -197,6 +212,7 @@ class Database:
         except BaseException:
             conn.close()
             raise
+        self._reached = True
         return conn
 
     def connection(self) -> AbstractContextManager[Connection[Any]]:
@@ -215,7 +231,8 @@ class Database:
     def run(self, work: Callable[[Connection[Any]], T]) -> T:
         """``work(connection)``, again on a new connection while the old one is lost.
 
-        ``work`` must be idempotent. Past ``retry_for`` seconds the last error is raised.
+        ``work`` must be idempotent. Past ``retry_for`` seconds the last error is raised, or at once
+        if the server has never been reached.
         """
         return self.retry(lambda: self._once(work))
 
@@ -249,7 +266,7 @@ class Database:
             return False
         permanent = (AuthenticationFailed, DatabaseMissing, ServerTooOld, TlsFailed)
         if isinstance(error, DatabaseUnavailable):
-            return not isinstance(error, permanent)
+            return self._reached and not isinstance(error, permanent)
         return is_connection_lost(error)
 
     @contextmanager
@@ -266,6 +283,10 @@ class Database:
                     nullcontext() if conn.autocommit else conn.transaction(),
                 ):
                     yield conn
+            except psycopg.Error as error:
+                if conn.closed:
+                    raise DatabaseUnavailable(_ENDED.format(_words(error))) from error
+                raise
             finally:
                 self._lent = False
 
@@ -274,14 +295,17 @@ class Database:
         pool = self._current_pool()
         try:
             with pool.connection() as conn, self._borrowed(conn):
+                self._reached = True
                 try:
                     yield conn
                 except psycopg.errors.ReadOnlySqlTransaction:
                     conn.close()  # its server is no longer the primary
                     raise
         except psycopg.Error as error:
-            lost = is_connection_lost(error) and not isinstance(error, PoolTimeout)
-            if lost and isinstance(pool, ConnectionPool):
+            if isinstance(error, PoolTimeout):
+                where = display(self.params)
+                raise DatabaseUnavailable(_NONE_FREE.format(where, _words(error))) from error
+            if is_connection_lost(error) and isinstance(pool, ConnectionPool):
                 pool.check()
             raise
 

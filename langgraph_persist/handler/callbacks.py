@@ -17,6 +17,7 @@ from langgraph.constants import START
 from langgraph.errors import ParentCommand
 from langgraph.types import Command
 
+from langgraph_persist.arguments import durations
 from langgraph_persist.database.connection import Target
 from langgraph_persist.errors import DurabilityError, JournalClosed, QuotaExceeded
 from langgraph_persist.extract import (
@@ -115,6 +116,7 @@ class PersistCallbackHandler(GraphCallbackHandler):
         schema: str = "langgraph_persist",
         checkpoint_schema: str | None = None,
         journal: Journal | None = None,
+        retry_for: float | None = None,
         session_ttl: timedelta | None = None,
         hitl_timeout: timedelta | None = None,
         prices: Mapping[str, Price] | None = None,
@@ -124,6 +126,7 @@ class PersistCallbackHandler(GraphCallbackHandler):
         redact: Redactor | Iterable[Redactor] | None = None,
         max_payload_bytes: int | None = None,
     ) -> None:
+        durations(session_ttl=session_ttl, hitl_timeout=hitl_timeout)
         own_prices = Prices.of(prices)
         allowed = Capture.of(capture, exclude, redact, max_payload_bytes)
         if journal is None and target is None:
@@ -131,7 +134,7 @@ class PersistCallbackHandler(GraphCallbackHandler):
         self._owns_journal = journal is None
         if journal is None:
             assert target is not None
-            journal = share(target, schema, checkpoint_schema)
+            journal = share(target, schema, checkpoint_schema, retry_for)
         journal.restrict(allowed)
         self.journal = journal
         self.failures = journal.failures

@@ -56,7 +56,7 @@ GROUP_BYTES = 16 << 20
 
 TABLES_MISSING = (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn)
 CALL_SETUP = "the tables are missing or outdated: call setup() once, or open them with Persist"
-RESUME = "nothing after its last checkpoint is kept, invoke it again to resume from there"
+RESUME = "nothing after its last checkpoint is kept: invoke(None, config) resumes from there"
 
 _journals: weakref.WeakSet[Journal] = weakref.WeakSet()
 
@@ -140,7 +140,8 @@ class Journal:
 
     def setup(self) -> None:
         """Create or upgrade all tables; does nothing where they are up to date."""
-        upgrade(self.database.conninfo, self.schemas)
+        with self.database.connect() as conn:
+            upgrade(conn, self.schemas)
 
     # --- producers ---
 

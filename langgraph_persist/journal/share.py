@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Hashable
 
+from langgraph_persist.arguments import seconds
 from langgraph_persist.database.connection import Database, Target
 from langgraph_persist.journal.journal import Journal
 
@@ -12,8 +13,17 @@ _lock = threading.Lock()
 _shared: dict[tuple[Hashable, str, str | None], Journal] = {}
 
 
-def share(target: Target, schema: str, checkpoint_schema: str | None) -> Journal:
-    """The journal of this database and these schemas; every call wants one ``release()``."""
+def share(
+    target: Target,
+    schema: str,
+    checkpoint_schema: str | None,
+    retry_for: float | None = None,
+) -> Journal:
+    """The journal of this database and these schemas; every call wants one ``release()``.
+
+    ``retry_for``, where it is given, holds for all who share it.
+    """
+    patience = None if retry_for is None else seconds("retry_for", retry_for)
     database = Database(target)
     where = database.conninfo if isinstance(target, str) else id(target)
     with _lock:
@@ -23,6 +33,8 @@ def share(target: Target, schema: str, checkpoint_schema: str | None) -> Journal
         if journal is None:
             journal = Journal(database, schema, checkpoint_schema)
             _shared[where, schema, checkpoint_schema] = journal
+        if patience is not None:
+            journal.database.retry_for = patience
         journal.users += 1
         return journal
 

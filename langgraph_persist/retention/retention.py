@@ -11,6 +11,7 @@ from typing import Literal, TypeAlias
 
 import psycopg
 
+from langgraph_persist.arguments import durations
 from langgraph_persist.database.connection import Database
 from langgraph_persist.database.queries import Schemas
 from langgraph_persist.errors import ConfigurationError
@@ -45,12 +46,8 @@ class Policy:
         keep_last = self.keep_last
         if keep_last is not None and (type(keep_last) is not int or keep_last < 0):
             raise ConfigurationError(f"keep_last is a number, at least 0, not {keep_last!r}")
-        for name in ("older_than", "record_older_than", "grace"):
-            age = getattr(self, name)
-            if age is not None and not isinstance(age, timedelta):
-                raise ConfigurationError(f"{name} is a timedelta, not {age!r}")
-            if age is not None and age < timedelta(0):
-                raise ConfigurationError(f"{name} must not be negative: {age}")
+        ages = ("older_than", "record_older_than", "grace")
+        durations(**{name: getattr(self, name) for name in ages})
         if isinstance(self.sessions, str) and self.sessions not in ("expired", "completed"):
             raise ConfigurationError(
                 f"sessions must be 'expired', 'completed' or a list of thread ids, "

@@ -94,6 +94,9 @@ class PersistSaver(PostgresSaver):
     PostgreSQL URL, a psycopg ``ConnectionPool`` or a ``Connection``; or use
     ``Persist(...).checkpointer``. Call :meth:`setup` once for a new database.
 
+    A server that cannot be reached at first is an error at once; one that is lost later is waited
+    for, ``retry_for`` seconds: 30 by default, for all who share the database in this process.
+
     ``put`` and ``put_writes`` return after their commit; during a run that a
     ``PersistCallbackHandler`` of the same database records, they return once queued, and the run
     ends only after everything of it is committed (except with ``durability="sync"``).
@@ -114,13 +117,14 @@ class PersistSaver(PostgresSaver):
         serde: SerializerProtocol | None = None,
         schema: str = "langgraph_persist",
         checkpoint_schema: str | None = None,
+        retry_for: float | None = None,
         journal: Journal | None = None,
         projector: Projector | None = None,
     ) -> None:
         super().__init__(cast(Any, conn), serde=serde)
         self._watch = Watch(projector)
         self._owns_journal = journal is None
-        self.journal = journal or share(conn, schema, checkpoint_schema)
+        self.journal = journal or share(conn, schema, checkpoint_schema, retry_for)
         self._plans = Plans(self.journal)
         self._deltas = DeltaStates(self.journal.failures)
         if isinstance(self.serde, (JsonPlusSerializer, EncryptedSerializer)):
