@@ -332,7 +332,12 @@ def test_a_server_that_never_was_there_is_not_waited_for(
     nowhere: str, how: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waits: list[Backoff] = []
-    monkeypatch.setattr(Backoff, "wait", lambda self: bool(waits.append(self)))
+
+    def wait(self: Backoff) -> bool:
+        waits.append(self)
+        return False
+
+    monkeypatch.setattr(Backoff, "wait", wait)
     make, use = OPENING[how]
     unreachable = f"{urlsplit(nowhere).port} .*Check that the server runs"
     part = make(nowhere)
