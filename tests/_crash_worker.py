@@ -28,11 +28,12 @@ def note_checkpoints(persist: Persist) -> None:
         return {"thread_id": context.thread_id, "checkpoint_id": context.checkpoint_id}
 
 
-def many(url: str, runs: int, workers: int) -> None:
+def many(url: str, runs: int, workers: int, recorded: bool) -> None:
     persist = Persist(url)
     note_checkpoints(persist)
-    builder = chain_of(NODES, seconds=0.003)
-    graph = persist.attach(builder.compile(checkpointer=persist.checkpointer))
+    graph = chain_of(NODES, seconds=0.003).compile(checkpointer=persist.checkpointer)
+    if recorded:
+        graph = persist.attach(graph)
 
     def one(number: int) -> None:
         thread_id = f"{os.getpid()}-{number}"
@@ -93,7 +94,8 @@ def fork(url: str, when: str) -> None:
 if __name__ == "__main__":
     command, url, *arguments = sys.argv[1:]
     if command == "many":
-        many(url, *map(int, arguments))
+        runs, workers, how = arguments
+        many(url, int(runs), int(workers), recorded=how == "recorded")
     elif command == "finish":
         finish(url, *arguments)
     else:

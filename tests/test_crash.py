@@ -43,17 +43,23 @@ def check_each_checkpoint_is_noted_once(url: str) -> None:
     assert noted == checkpoints
 
 
-@pytest.mark.parametrize("round_", range(3))
-def test_sigkill_amid_200_runs(migrated_anew: str, round_: int) -> None:
-    with psycopg.connect(migrated_anew) as conn:
-        conn.execute("CREATE TABLE noted (thread_id text, checkpoint_id text)")
-    process = worker("many", migrated_anew, "200", "8")
+def killed_amid_runs(url: str, how: str) -> set[str]:
+    """The threads whose runs returned before their process was killed."""
+    process = worker("many", url, "200", "8", how)
     assert process.stdout is not None
     returned = {process.stdout.readline().strip() for _ in range(random.randint(5, 60))}
     process.send_signal(signal.SIGKILL)
     returned |= {line.strip() for line in process.stdout if line.endswith("\n")}
     process.communicate()
-    wait_for_queries_to_end(migrated_anew)
+    wait_for_queries_to_end(url)
+    return returned
+
+
+@pytest.mark.parametrize("round_", range(3))
+def test_sigkill_amid_200_runs(migrated_anew: str, round_: int) -> None:
+    with psycopg.connect(migrated_anew) as conn:
+        conn.execute("CREATE TABLE noted (thread_id text, checkpoint_id text)")
+    returned = killed_amid_runs(migrated_anew, "recorded")
 
     check_record_and_checkpoints_agree(migrated_anew)
     done = query(migrated_anew, "SELECT thread_id FROM workflows WHERE status = 'completed'")
@@ -72,6 +78,27 @@ def test_sigkill_amid_200_runs(migrated_anew: str, round_: int) -> None:
             if state.next:
                 assert graph.invoke(None, persist.config(thread_id))["log"] == NODES
     check_record_and_checkpoints_agree(migrated_anew)
+    check_each_checkpoint_is_noted_once(migrated_anew)
+
+
+@pytest.mark.parametrize("round_", range(3))
+def test_sigkill_amid_runs_that_nobody_records(migrated_anew: str, round_: int) -> None:
+    with psycopg.connect(migrated_anew) as conn:
+        conn.execute("CREATE TABLE noted (thread_id text, checkpoint_id text)")
+    returned = killed_amid_runs(migrated_anew, "bare")
+
+    check_each_checkpoint_is_noted_once(migrated_anew)
+    with Persist(migrated_anew) as persist:
+        note_checkpoints(persist)
+        graph = chain_of(NODES).compile(checkpointer=persist.checkpointer)
+        found = {t.config["configurable"]["thread_id"] for t in persist.checkpointer.list(None)}
+        assert returned <= found
+        for thread_id in sorted(found):
+            state = graph.get_state(persist.config(thread_id))
+            assert state.values["log"] == NODES[: len(state.values["log"])]
+            assert thread_id not in returned or state.next == ()
+            if state.next:
+                assert graph.invoke(None, persist.config(thread_id))["log"] == NODES
     check_each_checkpoint_is_noted_once(migrated_anew)
 
 

@@ -1,5 +1,6 @@
 """The ordered queue of a database, shared by every saver and handler of a process that uses it."""
 
+from langgraph_persist.journal.barriers import Barrier
 from langgraph_persist.journal.capture import Capture, Mode, Redactor
 from langgraph_persist.journal.clock import Clock
 from langgraph_persist.journal.deltas import Deltas, DeltaWrite
@@ -32,6 +33,7 @@ from langgraph_persist.journal.unit import Fields, Late, Projected, Rows, Statem
 
 __all__ = [
     "LOST_AFTER",
+    "Barrier",
     "Capture",
     "Change",
     "Clock",

@@ -33,6 +33,7 @@ from psycopg import Connection
 from langgraph_persist.database.connection import Backoff, Database, is_connection_lost
 from langgraph_persist.database.queries import Schemas
 from langgraph_persist.errors import DatabaseUnavailable, DurabilityError, JournalClosed
+from langgraph_persist.journal.barriers import Barrier, Barriers
 from langgraph_persist.journal.capture import EVERYTHING, Capture
 from langgraph_persist.journal.failures import Failures
 from langgraph_persist.journal.heartbeat import Heartbeat
@@ -79,6 +80,7 @@ class Journal:
         self._schemas: Schemas | None = None
         self._statements: Sql | None = None
         self.runs = Runs()
+        self.barriers = Barriers()
         self.heartbeat = Heartbeat()
         self.reaper = Reaper(self)
         self.content = True
@@ -309,6 +311,20 @@ class Journal:
                 return None
         return self.commit(Unit(thread_id))
 
+    def leave(self, barrier: Barrier) -> Receipt | None:
+        """A loop ends; a receipt for what it saved, None when nothing of it is queued."""
+        self.barriers.remove(barrier)
+        return self.settled(barrier.thread_id)
+
+    def check(self, barrier: Barrier) -> None:
+        """Nothing, if what a loop saved is committed.
+
+        Raises:
+            DurabilityError: something could not be.
+        """
+        if barrier.failure is not None:
+            raise _durability_error(barrier.thread_id, barrier.failure)
+
     @property
     def in_writer(self) -> bool:
         """Whether this thread is writing now, and so must not wait for itself."""
@@ -532,11 +548,16 @@ class Journal:
                 self.failed_units += 1
                 self.runs.forget(unit.thread_id)
                 self.runs.fail(unit.thread_id, cause)
-                if unit.done is None or self.runs.failing(unit.thread_id):
+                self.barriers.fail(unit.thread_id, cause)
+                if unit.done is None or self._is_to_be_told(unit.thread_id):
                     self._failed[unit.thread_id] = cause
                 else:
                     self._failed.pop(unit.thread_id, None)
         self._tell_of_room()
+
+    def _is_to_be_told(self, thread_id: str) -> bool:
+        """Whether a run under way has yet to hear that what it wrote is lost."""
+        return self.runs.failing(thread_id) or self.barriers.failing(thread_id)
 
     def _isolate(self, units: list[Unit], error: BaseException) -> dict[str, BaseException]:
         """Commit thread by thread what failed together; the threads that fail alone."""
@@ -621,6 +642,7 @@ class Journal:
         _inherited.append(self._connection)
         self._connection = None
         self.runs.clear()
+        self.barriers.clear()
         self.heartbeat.clear()
         self._reset()
         self.database.after_fork()

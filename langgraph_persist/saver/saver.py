@@ -62,6 +62,7 @@ from langgraph_persist.journal import (
 )
 from langgraph_persist.journal.journal import CALL_SETUP, TABLES_MISSING
 from langgraph_persist.journal.unit import Blob, Fields, Rows, Write
+from langgraph_persist.saver.barrier import wait_at_end
 from langgraph_persist.saver.callers import StateEdit, opening_loop, state_edit
 from langgraph_persist.saver.deltas import DeltaStates, Opening, edited
 from langgraph_persist.saver.exact import CONSTRUCTORS, dumps
@@ -97,9 +98,9 @@ class PersistSaver(PostgresSaver):
     A server that cannot be reached at first is an error at once; one that is lost later is waited
     for, ``retry_for`` seconds: 30 by default, for all who share the database in this process.
 
-    ``put`` and ``put_writes`` return after their commit; during a run that a
-    ``PersistCallbackHandler`` of the same database records, they return once queued, and the run
-    ends only after everything of it is committed (except with ``durability="sync"``).
+    During a run of a graph ``put`` and ``put_writes`` return once queued, and the run ends only
+    after everything of it is committed. With ``durability="sync"``, and outside of a run, each of
+    them returns after its commit.
 
     With an ``EncryptedSerializer``, or any serde that has a true attribute ``encrypts``, no state
     value is stored in the clear, and a record on the same database keeps structure, timings and
@@ -225,11 +226,17 @@ class PersistSaver(PostgresSaver):
         durability = config["configurable"].get("__pregel_durability")
         # update_state has no runtime: no run's end would wait for it.
         in_run = "__pregel_runtime" in config["configurable"]
-        run, _ = self.journal.runs.find(config, unit.thread_id)
-        if in_run and durability != "sync" and run is not None:
+        if in_run and durability != "sync" and self._is_awaited(config, unit.thread_id):
             self.journal.append(unit)
             return None
         return self.journal.commit(unit)
+
+    def _is_awaited(self, config: RunnableConfig, thread_id: str) -> bool:
+        """Whether the end of a run will wait for what is saved with this config."""
+        graph = thread_id, config["configurable"].get("checkpoint_ns", "")
+        return graph in self.journal.barriers or (
+            self.journal.runs.find(config, thread_id)[0] is not None
+        )
 
     async def _asubmit(self, config: RunnableConfig, unit: Unit) -> None:
         await self.journal.has_room()
@@ -500,6 +507,8 @@ class PersistSaver(PostgresSaver):
             where += " ORDER BY c.checkpoint_id DESC LIMIT 1"
         rows = self._select("get_tuple", thread_id, where, args)
         run, graph = self.journal.runs.find(config, thread_id, ns)
+        if run is None and loop is not None:
+            wait_at_end(self.journal, thread_id, ns, loop)
         if run is not None:
             run.loops.add(graph, loop)
             with self.journal.failures.kept("load", run.missing):
