@@ -125,7 +125,6 @@ EVENTS = [
     "handler.recording.Recording._closing_rows",
     "handler.recording.Recording._continue",
     "saver.saver.keep_for",
-    "saver.saver.cached_rows",
     "saver.saver.PersistSaver._record_rows",
     "saver.saver.PersistSaver._announce",
     "saver.saver.PersistSaver._opened",

@@ -9,6 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 from langgraph.cache.memory import InMemoryCache
+from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.func import entrypoint, task
 from langgraph.graph import START, StateGraph
 from langgraph.types import CachePolicy, Send, StateUpdate
@@ -23,6 +24,9 @@ def unraised(persist: Persist) -> Iterator[None]:
     assert not persist.handler.failures.counts
 
 
+DURABILITIES = ["async", "sync", "exit"]
+CACHED = {"__metadata__": {"cached": True}}
+"""What LangGraph adds to a chunk of updates that comes from a cache."""
 NODES = (
     "SELECT n.*, s.state_data FROM (SELECT * FROM nodes OFFSET 0) n"
     " JOIN node_states s ON s.thread_id = n.thread_id AND s.node_id = n.id"
@@ -77,8 +81,99 @@ def test_a_step_with_nothing_but_a_cached_node(persist: Persist, rows: Any, mode
     assert node["checkpoint_id"] in {row["checkpoint_id"] for row in stored}
 
 
+@pytest.mark.parametrize("durability", DURABILITIES)
 @pytest.mark.parametrize("mode", MODES)
-def test_cached_tasks_and_sends(persist: Persist, rows: Any, mode: str) -> None:
+def test_steps_with_nothing_but_cached_nodes(
+    persist: Persist, rows: Any, mode: str, durability: str
+) -> None:
+    """With ``exit``, only the last checkpoint is saved, and nothing of the steps before it."""
+    builder = cached_graph()
+    for node in builder.nodes.values():
+        node.cache_policy = CachePolicy()
+    cache: Any = InMemoryCache()
+    plain = builder.compile(checkpointer=InMemorySaver(), cache=cache)
+    first = run(plain, mode, {"count": 0}, {"configurable": {"thread_id": "t"}})
+    graph = persist.attach(builder.compile(checkpointer=persist.checkpointer, cache=cache))
+    again = run(graph, mode, {"count": 0}, persist.config("t"), durability=durability)
+    assert again == (first if "stream" not in mode else [c | CACHED for c in first])
+    found = rows(NODES, "t")
+    assert [(n["node_name"], n["cached"], n["step"]) for n in found] == [
+        ("a", True, 1),
+        ("b", True, 2),
+        ("c", True, 3),
+    ]
+    assert [n["input_data"] for n in found] == [
+        {"count": 0, "log": []},
+        {"count": 1, "log": ["a"]},
+        {"count": 2, "log": ["a", "b"]},
+    ]
+    assert [n["output_data"]["log"] for n in found] == [["a"], ["b"], ["c"]]
+    assert found[-1]["state_data"] == {"count": 3, "log": ["a", "b", "c"]}
+    stored = rows("SELECT checkpoint_id FROM checkpoints WHERE thread_id = 't'")
+    assert {n["checkpoint_id"] for n in found} <= {row["checkpoint_id"] for row in stored}
+    (workflow,) = rows("SELECT status, node_count FROM workflows")
+    assert workflow == {"status": "completed", "node_count": 3}
+
+
+@pytest.mark.parametrize("durability", DURABILITIES)
+def test_a_failure_beside_and_after_cached_nodes(
+    persist: Persist, rows: Any, durability: Any
+) -> None:
+    """What is cached is not executed again by the resume, and recorded once."""
+    broken = [True]
+
+    def fails(state: Steps) -> Steps:
+        if broken[0]:
+            raise ValueError("boom")
+        return {"log": ["fails"]}
+
+    builder = cached_graph("b")
+    builder.add_node("later", step("later"), cache_policy=CachePolicy())
+    builder.add_node("fails", fails)
+    builder.add_edge("b", "later")
+    builder.add_edge("b", "fails")
+    cache: Any = InMemoryCache()
+    graph = persist.attach(builder.compile(checkpointer=persist.checkpointer, cache=cache))
+    for thread_id in ("first", "again"):
+        with pytest.raises(ValueError):
+            graph.invoke({"count": 0}, persist.config(thread_id), durability=durability)
+    status = [(n["node_name"], n["cached"], n["status"]) for n in rows(NODES, "again")]
+    assert sorted(status) == [
+        ("b", True, "completed"),
+        ("fails", False, "failed"),
+        ("later", True, "completed"),
+    ]
+    broken.clear()
+    broken.append(False)
+    graph.invoke(None, persist.config("again"), durability=durability)
+    names = [n["node_name"] for n in rows(NODES, "again") if n["status"] == "completed"]
+    assert sorted(names) == ["b", "fails", "later"]
+    (workflow,) = rows("SELECT status FROM workflows WHERE thread_id = 'again'")
+    assert workflow["status"] == "completed"
+
+
+@pytest.mark.parametrize("mode", ["invoke", "ainvoke"])
+def test_what_fails_of_a_cached_nodes_row_is_said_and_costs_nothing(
+    persist: Persist, rows: Any, mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiled = cached_graph().compile(checkpointer=persist.checkpointer, cache=InMemoryCache())
+    graph = persist.attach(compiled)
+    first = run(graph, mode, {"count": 0}, persist.config("first"))
+
+    def defect(*args: Any) -> Any:
+        raise LookupError("what was said")
+
+    monkeypatch.setattr("langgraph_persist.saver.cached._output", defect)
+    assert run(graph, mode, {"count": 0}, persist.config("again")) == first
+    assert [n["node_name"] for n in rows(NODES, "again")] == ["a", "c"]
+    (workflow,) = rows("SELECT status, missing FROM workflows WHERE thread_id = 'again'")
+    assert workflow == {"status": "completed", "missing": {"cached": "failed: LookupError"}}
+    assert persist.handler.failures.counts.pop("cached: LookupError") == 1
+
+
+@pytest.mark.parametrize("durability", DURABILITIES)
+@pytest.mark.parametrize("mode", MODES)
+def test_cached_tasks_and_sends(persist: Persist, rows: Any, mode: str, durability: Any) -> None:
     policy: Any = CachePolicy()
 
     @task(cache_policy=policy)
@@ -89,7 +184,7 @@ def test_cached_tasks_and_sends(persist: Persist, rows: Any, mode: str) -> None:
     def flow(n: int) -> int:
         return double(n).result() + double(n).result()
 
-    run(persist.attach(flow), mode, 3, persist.config("tasks"))
+    run(persist.attach(flow), mode, 3, persist.config("tasks"), durability=durability)
     outer, first, second = rows(NODES, "tasks")
     assert (first["cached"], second["cached"]) == (False, True)
     assert (second["node_name"], second["node_type"]) == ("double", "task")
@@ -104,24 +199,50 @@ def test_cached_tasks_and_sends(persist: Persist, rows: Any, mode: str) -> None:
     )
     compiled = builder.compile(checkpointer=persist.checkpointer, cache=InMemoryCache())
     for thread_id in ("sent", "again"):
-        run(persist.attach(compiled), mode, {"count": 0}, persist.config(thread_id))
+        config = persist.config(thread_id)
+        run(persist.attach(compiled), mode, {"count": 0}, config, durability=durability)
     nodes = rows(NODES, "again")
     assert [n["cached"] for n in nodes] == [True] * 3
     assert sorted(n["input_data"]["count"] for n in nodes) == [0, 1, 2]
 
 
-def test_a_cached_node_in_a_subgraph(persist: Persist, rows: Any) -> None:
+@pytest.mark.parametrize("durability", DURABILITIES)
+@pytest.mark.parametrize("mode", MODES)
+def test_a_cached_node_in_a_subgraph(
+    persist: Persist, rows: Any, mode: str, durability: Any
+) -> None:
     cache: Any = InMemoryCache()
     builder = chain_of(["first"])
     builder.add_node("sub", cached_graph().compile(cache=cache))
     builder.add_edge("first", "sub")
     graph = persist.attach(builder.compile(checkpointer=persist.checkpointer, cache=cache))
     for thread_id in ("first", "again"):
-        graph.invoke({"count": 0}, persist.config(thread_id))
+        run(graph, mode, {"count": 0}, persist.config(thread_id), durability=durability)
     nodes = {n["node_name"]: n for n in rows(NODES, "again")}
     assert nodes["b"]["cached"]
     assert nodes["b"]["parent_node_id"] == nodes["sub"]["id"]
     assert nodes["b"]["checkpoint_ns"] == nodes["a"]["checkpoint_ns"]
+    assert all(node["checkpoint_id"] for node in nodes.values())
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_cached_node_in_a_subgraph_that_is_replayed(
+    persist: Persist, rows: Any, mode: str
+) -> None:
+    """LangGraph looks for the checkpoint that such a subgraph starts from in another way."""
+    cache: Any = InMemoryCache()
+    builder = chain_of(["first"])
+    builder.add_node("sub", cached_graph("b").compile(cache=cache))
+    builder.add_edge("first", "sub")
+    graph = persist.attach(builder.compile(checkpointer=persist.checkpointer))
+    run(graph, mode, {"count": 0}, persist.config("t"))
+    before = next(s for s in graph.get_state_history(persist.config("t")) if s.next == ("sub",))
+    run(graph, mode, None, before.config)
+    again = rows("SELECT id FROM workflows ORDER BY turn")[1]
+    nodes = {n["node_name"]: n for n in rows(NODES, "t") if n["workflow_id"] == again["id"]}
+    assert nodes.keys() == {"sub", "b"}
+    assert nodes["b"]["cached"]
+    assert nodes["b"]["parent_node_id"] == nodes["sub"]["id"]
 
 
 def test_a_resumed_node_is_not_taken_for_cached(persist: Persist, rows: Any) -> None:

@@ -8,7 +8,6 @@ from langgraph_persist.journal.derive import Change, Derived, Projector, State
 from langgraph_persist.journal.failures import Failures
 from langgraph_persist.journal.instance import instance_id
 from langgraph_persist.journal.journal import Journal
-from langgraph_persist.journal.loops import Loop
 from langgraph_persist.journal.privacy import Seal
 from langgraph_persist.journal.reaper import LOST_AFTER, ExpiredRequest, LostRun, Reaped
 from langgraph_persist.journal.runs import (
@@ -49,7 +48,6 @@ __all__ = [
     "Late",
     "Listed",
     "Loaded",
-    "Loop",
     "LostRun",
     "Mode",
     "OpenNode",

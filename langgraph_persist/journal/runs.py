@@ -19,7 +19,6 @@ from uuid import UUID
 from langchain_core.runnables import RunnableConfig
 
 from langgraph_persist.journal.deltas import Deltas
-from langgraph_persist.journal.loops import Loops
 from langgraph_persist.journal.privacy import without_content
 from langgraph_persist.journal.starts import Start
 from langgraph_persist.journal.unit import Fields, Rows
@@ -192,7 +191,6 @@ class Run:
         """The checkpoint last loaded or saved of the graphs whose states are compared."""
         self.todos: dict[Graph, Listed] = {}
         """The list of todos last loaded or saved of the graphs that have one."""
-        self.loops = Loops()
         self.deltas: dict[Graph, Deltas] = {}
         """The DeltaChannels of the graphs that have some."""
         self.whole: Run | None = None
@@ -202,7 +200,6 @@ class Run:
         self.order = 0
         self._lock = threading.Lock()
         self._tasks: dict[str, OpenNode] = {}
-        self._results: dict[Graph, tuple[int, Fields]] = {}
         self._saved: dict[Graph, dict[int, str]] = {}
         self._held: list[OpenNode] = []
         self._written: set[str] = set()
@@ -243,21 +240,10 @@ class Run:
         """A node's task is executed."""
         with self._lock:
             self._tasks[task_id] = node
-        self.loops.look(node.graph)
 
     def task(self, task_id: str) -> OpenNode | None:
         """The node that executes, or executed, this task, until its result is recorded."""
         return self._tasks.get(task_id)
-
-    def settle(self, node: OpenNode) -> Rows:
-        """The rows of a node that no event told of, if its checkpoint was saved before."""
-        with self._lock:
-            step, result = self._results.get(node.graph, (-2, {}))
-            if step < node.step:
-                self._held.append(node)
-                self._written.add(node.fields["task_id"])
-                return []
-        return [*node.collect(result if step == node.step else {})]
 
     def loaded(self, checkpoint: Loaded | None) -> None:
         """A checkpoint of the run's own graph was read, or there is none."""
@@ -289,12 +275,6 @@ class Run:
             found = [(s, id_) for s, id_ in self._saved.get(graph, {}).items() if s <= step]
         return max(found)[1] if found else None
 
-    def step_of(self, graph: Graph, checkpoint_id: str) -> int | None:
-        """The step that ended with this checkpoint, if it is one of the last ones."""
-        with self._lock:
-            saved = self._saved.get(graph, {})
-            return next((step for step, id_ in saved.items() if id_ == checkpoint_id), None)
-
     def hold(self, node: OpenNode) -> bool:
         """Keep a completed node until its checkpoint comes; False when none will."""
         with self._lock:
@@ -325,7 +305,6 @@ class Run:
             self._written -= tasks
             for task_id in tasks:
                 self._tasks.pop(task_id, None)
-            self._results[graph] = (step, result)
             below = self._take_below(ready)
         rows = [row for node in ready for row in node.collect(self._result(node, result))]
         place = _place(result)

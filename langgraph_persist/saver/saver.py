@@ -63,6 +63,7 @@ from langgraph_persist.journal import (
 from langgraph_persist.journal.journal import CALL_SETUP, TABLES_MISSING
 from langgraph_persist.journal.unit import Blob, Fields, Rows, Write
 from langgraph_persist.saver.barrier import wait_at_end
+from langgraph_persist.saver.cached import follow
 from langgraph_persist.saver.callers import StateEdit, opening_loop, state_edit
 from langgraph_persist.saver.deltas import DeltaStates, Opening, edited
 from langgraph_persist.saver.exact import CONSTRUCTORS, dumps
@@ -70,7 +71,7 @@ from langgraph_persist.saver.large import TOO_LARGE, select_apart
 from langgraph_persist.saver.pages import pages
 from langgraph_persist.saver.plans import Plans
 from langgraph_persist.saver.stock import StockCursor
-from langgraph_persist.saver.unseen import Edit, cached_rows, update_rows
+from langgraph_persist.saver.unseen import Edit, update_rows
 from langgraph_persist.saver.values import encrypts, may_be_inline_elsewhere, odd_items, split
 from langgraph_persist.saver.watch import INTERNAL_CHANNELS, Watch
 
@@ -354,9 +355,7 @@ class PersistSaver(PostgresSaver):
         run.saves(graph, step, checkpoint["id"])
         own = graph.thread_id == run.thread_id and not graph.checkpoint_ns
         rows = run.supersede() if own and metadata.get("source") in _NEW else []
-        if (loop := run.loops.get(graph)) is not None:
-            loop.saved(checkpoint["id"], checkpoint["channel_values"])
-        elif not run.awaits(graph, step):
+        if not run.awaits(graph, step):
             return rows
         foreign = run.foreign(graph)
         place = f"{foreign}\x00{graph.checkpoint_ns}" if foreign else graph.checkpoint_ns
@@ -440,7 +439,6 @@ class PersistSaver(PostgresSaver):
             record += run.take_requests(_interrupt_ids(writes))
             with self.journal.failures.kept("put_writes", run.missing):
                 self._deltas.wrote(run, graph, at, _delta_writes(rows, writes))
-                record += cached_rows(self.journal, run, graph, at, task_id, task_path, writes)
         replace = all(channel in WRITES_IDX_MAP for channel, _ in writes)
         return Unit(thread_id, record, writes=rows, replace_writes=replace)
 
@@ -506,16 +504,32 @@ class PersistSaver(PostgresSaver):
         else:
             where += " ORDER BY c.checkpoint_id DESC LIMIT 1"
         rows = self._select("get_tuple", thread_id, where, args)
-        run, graph = self.journal.runs.find(config, thread_id, ns)
+        run, graph = self._begin(config, loop)
         if run is None and loop is not None:
             wait_at_end(self.journal, thread_id, ns, loop)
-        if run is not None:
-            run.loops.add(graph, loop)
+        return self._open(run, graph, loop, rows[0] if rows else None)
+
+    def _begin(self, config: RunnableConfig, loop: Any) -> tuple[Run | None, Graph]:
+        """The run and the graph in it that reads with this config, by this loop if it begins."""
+        configurable = config["configurable"]
+        thread_id, ns = _thread_id(configurable), configurable.get("checkpoint_ns", "")
+        run, graph = self.journal.runs.find(config, thread_id, ns)
+        if run is not None and loop is not None:
+            run.saves(graph)
             with self.journal.failures.kept("load", run.missing):
-                self._announce(run, graph, rows[0] if rows else None)
-        found = self._load_checkpoint_tuple(rows[0]) if rows else None
+                follow(self.journal, run, graph, loop)
+        return run, graph
+
+    def _open(
+        self, run: Run | None, graph: Graph, loop: Any, row: DictRow | None
+    ) -> CheckpointTuple | None:
+        """The checkpoint of a row, of which the run is told that goes on from it."""
         if run is not None:
-            pending = rows[0]["pending_writes"] if rows else None
+            with self.journal.failures.kept("load", run.missing):
+                self._announce(run, graph, row)
+        found = self._load_checkpoint_tuple(row) if row is not None else None
+        if run is not None:
+            pending = row["pending_writes"] if row is not None else None
             with self.journal.failures.kept("load", run.missing):
                 self._opened(run, graph, Opening(loop, found, pending, self.serde))
         return found
@@ -528,8 +542,6 @@ class PersistSaver(PostgresSaver):
         )
         if found is None or checkpoint is None:
             return
-        if (begun := run.loops.get(graph)) is not None:
-            begun.saved(checkpoint["id"], checkpoint["channel_values"])
         self._watch.loaded(run, graph, checkpoint)
         self._plans.loaded(run, graph, found._replace(checkpoint=checkpoint))
 
@@ -542,9 +554,9 @@ class PersistSaver(PostgresSaver):
         limit: int | None = None,
     ) -> Iterator[CheckpointTuple]:
         """Checkpoints, newest first, read a few at a time: no connection is held in between."""
+        load = self._loader(config, opening_loop())
         for page in self._pages(config, filter, before, limit):
-            for row in page:
-                yield self._load_checkpoint_tuple(row)
+            yield from map(load, page)
 
     async def alist(
         self,
@@ -556,10 +568,19 @@ class PersistSaver(PostgresSaver):
     ) -> AsyncIterator[CheckpointTuple]:
         """Like :meth:`list`, each page on a thread of its own."""
         pages = self._pages(config, filter, before, limit)
-        load = self._load_checkpoint_tuple
+        load = self._loader(config, opening_loop())
         while page := await self._in_executor(lambda: [*map(load, next(pages, ()))]):
             for item in page:
                 yield item
+
+    def _loader(
+        self, config: RunnableConfig | None, loop: Any
+    ) -> Callable[[DictRow], CheckpointTuple]:
+        """What makes a checkpoint of a row; a loop that replays a subgraph goes on from it."""
+        if config is None or loop is None:
+            return self._load_checkpoint_tuple
+        run, graph = self._begin(config, loop)
+        return lambda row: cast(CheckpointTuple, self._open(run, graph, loop, row))
 
     def _pages(
         self,
