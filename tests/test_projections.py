@@ -473,6 +473,31 @@ def test_a_refused_row_is_recorded_if_so_chosen(shop: str, rows: Rows) -> None:
     assert rows(ONCE_EACH) == []
 
 
+@pytest.mark.parametrize("before", range(10))
+def test_a_refused_row_spoils_no_other(shop: str, rows: Rows, before: int) -> None:
+    """Whatever psycopg was about to prepare when the database refused the row."""
+    threads = [f"good-{n}" for n in range(before)] + ["bad-0", "good", "bad-1"]
+    with Persist(shop) as persist:
+
+        @persist.project(Order, on_error="record")
+        def orders(old: Any, new: Any, context: ProjectionContext) -> Any:
+            number = f"{context.thread_id}-{new.get('count', 0)}"
+            bad = [{"number": None}] if "bad" in number else []
+            return [{"number": number}, *bad]
+
+        builder = StateGraph(Buying)
+        builder.add_node("count", lambda state: {"count": 2})
+        builder.add_edge(START, "count")
+        graph = persist.attach(builder.compile(checkpointer=persist.checkpointer))
+        for thread_id in threads:
+            graph.invoke({"count": 1}, persist.config(thread_id, user="u"))
+    found = {row["number"] for row in rows("SELECT number FROM orders")}
+    assert found == {f"{thread_id}-{n}" for thread_id in threads for n in range(3)}
+    errors = rows("SELECT DISTINCT thread_id, error_type FROM projection_errors ORDER BY 1")
+    assert [error["thread_id"] for error in errors] == ["bad-0", "bad-1"]
+    assert {error["error_type"] for error in errors} == {"psycopg.errors.NotNullViolation"}
+
+
 @pytest.mark.parametrize(
     ("row", "told"),
     [

@@ -7,11 +7,12 @@ tables they are for: so a group of checkpoints alone is one statement in all.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from functools import cache, partial
 from typing import Any, NamedTuple
 
 import orjson
+import psycopg
 from psycopg import Capabilities, Connection
 from psycopg.rows import tuple_row
 from psycopg.types.json import Jsonb
@@ -117,9 +118,22 @@ def write_group(
             group.add_rows(protect(refused))
             return _write_what_fits(conn, group, sql, attempt.again)
     steps = [*_steps(group, sql, attempt.again), *_reopening(group, sql)]
-    with _atomic(conn, sql) if len(steps) > 1 else nullcontext():
-        _execute(conn, steps)
+    try:
+        with _atomic(conn, sql) if len(steps) > 1 else nullcontext():
+            _execute(conn, steps)
+    except psycopg.Error:
+        _forget_prepared(conn)
+        raise
     return []
+
+
+def _forget_prepared(conn: Connection[Any]) -> None:
+    """Let psycopg forget what it prepared in a pipeline that the server rolled back by itself.
+
+    It does so for any rollback of its own, and would go on to use statements that were never made.
+    """
+    with suppress(psycopg.Error), conn.transaction(force_rollback=True):
+        pass
 
 
 def _write_references(conn: Connection[Any], group: Group, sql: Sql) -> None:
