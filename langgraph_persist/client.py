@@ -512,9 +512,10 @@ class Persist:
                 Expired ones lose all their checkpoints if nothing else is said.
             record_older_than: what is recorded of turns that ended so long ago goes, and sessions
                 as a whole in which nothing happened since.
-            grace: what is younger may be in use by a run that nothing is known of: the ends of
-                branches, writes whose checkpoint is missing, a session's content. By default an
-                hour.
+            grace: what is younger may be in use by a run that nothing is known of, and stays: the
+                ends of branches (so the newest checkpoint, even with ``keep_last=0``), writes whose
+                checkpoint is missing, a session's content. The report says how many were
+                ``spared`` so. By default an hour; ``timedelta(0)`` where no graph runs.
             dry_run: count what would go, and delete nothing.
 
         Raises:

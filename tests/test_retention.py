@@ -30,7 +30,7 @@ from langgraph_persist.database.connection import Database
 from langgraph_persist.database.queries import Schemas
 from langgraph_persist.database.statements import Transaction
 from langgraph_persist.errors import ConfigurationError
-from langgraph_persist.retention import Policy, Retention, RetentionReport
+from langgraph_persist.retention import GRACE, Policy, Retention, RetentionReport
 from langgraph_persist.retention import checkpoints as deleting
 from langgraph_persist.retention.store import Store
 from tests.graphs import chain_of, chat_graph
@@ -420,7 +420,7 @@ def test_the_newest_stay_and_what_is_younger(
     assert states(graph, config()) == {id: before[id] for id in ids[:2]}
     assert len(states(graph, config("u"))) == 2
     assert not left_over(migrated, "t")
-    assert retain(keep_last=2) == retain(keep_last=5) == RetentionReport(False, 0, {}, 0)
+    assert retain(keep_last=2) == retain(keep_last=5) == RetentionReport(False, 0, {}, 0, {}, NOW)
     assert graph.invoke({"count": 7}, config())["log"] == ["a", "b"] * 6
 
 
@@ -876,7 +876,7 @@ def test_sessions_in_which_nothing_happens_are_forgotten(migrated: str) -> None:
             )
         keep: Any = {"record_older_than": timedelta(days=5)}
         dry = persist.retain(**keep, dry_run=True)
-        assert persist.retain(**keep) == RetentionReport(False, 1, dry.rows, dry.bytes)
+        assert persist.retain(**keep) == RetentionReport(False, 1, dry.rows, dry.bytes, {}, GRACE)
         assert {table: dry.rows[table] for table in half} == half
         assert recorded(migrated) == half
         assert len([*persist.checkpointer.list(config("t"))]) == 4
@@ -892,3 +892,21 @@ def test_reports_say_what_was_done(saver: PersistSaver, retain: Retain) -> None:
     text = "delete 1 checkpoints, 1 checkpoint_blobs of 1 threads, 5."
     assert repr(retain(keep_last=0, dry_run=True)).startswith(f"<RetentionReport: would {text}")
     assert repr(retain(keep_last=0)).endswith(" kB>")
+
+
+def test_reports_say_what_stays_for_being_recent(migrated: str) -> None:
+    with Persist(migrated) as persist:
+        graph = chat_graph(*map(str, range(9))).compile(checkpointer=persist.checkpointer)
+        for thread_id in ("t", "u"):
+            persist.attach(graph).invoke({"messages": [("human", "hi")]}, persist.config(thread_id))
+        persist.attach(graph).invoke({"messages": [("human", "again")]}, persist.config("t"))
+        for dry_run in (True, False):
+            report = persist.retain(keep_last=0, record_older_than=NOW, dry_run=dry_run)
+            assert (report.spared, report.grace) == ({"checkpoints": 2, "sessions": 2}, GRACE)
+        told = "; 2 checkpoints and 2 sessions younger than grace=1:00:00 stay>"
+        assert repr(report).endswith(told)
+        assert len(persist.threads()) == 2
+        report = persist.retain(keep_last=0, record_older_than=NOW, grace=NOW)
+        assert (report.spared, report.grace) == ({}, NOW)
+        assert "stay" not in repr(report)
+        assert persist.threads() == []

@@ -99,6 +99,7 @@ class Pruning:
                 self._link(plan)
                 for ids in _batches(plan.gone, _batch_size(len(plan.gone))):
                     self._delete(plan, ids)
+                self._tally.spare("checkpoints", plan.spared)
                 return
             except _Stale:
                 plan = self._plan(plan.checkpoint_ns)

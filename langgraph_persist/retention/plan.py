@@ -55,15 +55,19 @@ class Plan:
     links: tuple[Link, ...] = ()
     ends: frozenset[str] = frozenset()
     """Where subgraph calls go along: all but what stays for its own sake."""
+    spared: int = 0
+    """How many stay because they are recent, and a run may be about to build on them."""
 
 
 def plan(store: Store, thread_id: str, ns: str, rule: Rule) -> Plan:
     """The checkpoints of a namespace that go, delta channels' history spared."""
     where: dict[str, object] = {"thread_id": thread_id, "checkpoint_ns": ns}
     limits = {"keep_last": rule.keep_last, "cutoff": rule.cutoff, "recent": rule.recent}
-    outdated = [row["checkpoint_id"] for row in store.rows("outdated", **where, **limits)]
+    found = store.rows("outdated", **where, **limits)
+    outdated = [row["checkpoint_id"] for row in found if not row["spared"]]
+    spared = len(found) - len(outdated)
     if not outdated:
-        return Plan(ns)
+        return Plan(ns, spared=spared)
     channels = {row["channel"] for row in store.rows("delta_channels", **where)}
     where["channels"] = [*channels]
     frontier = store.rows("frontier", **where, gone=outdated)
@@ -74,7 +78,7 @@ def plan(store: Store, thread_id: str, ns: str, rule: Rule) -> Plan:
         walk.start(row["checkpoint_id"], row["parent_checkpoint_id"], lacking)
     _follow(walk, store, where)
     gone = tuple(id for id in outdated if id not in walk.needed)
-    return Plan(ns, gone, tuple(walk.links()), frozenset(outdated) - parents)
+    return Plan(ns, gone, tuple(walk.links()), frozenset(outdated) - parents, spared)
 
 
 def _follow(walk: Walk, store: Store, where: dict[str, object]) -> None:

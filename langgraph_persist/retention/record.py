@@ -64,7 +64,10 @@ class Forgetting:
         """The whole session, or what nothing in it needs once these workflows are gone."""
         where: dict[str, object] = {"thread_id": self._thread_id, "gone": [*gone]}
         held = transaction.rows("hold_session", patience=RUN_PATIENCE, **where)
-        if not held or held[0]["busy"] or held[0]["updated_at"] >= self._rule.recent:
+        if not held or held[0]["busy"]:
+            return []
+        if (last := held[0]["updated_at"]) >= self._rule.recent:
+            self._tally.spare("sessions", int(bool(gone) or last < self._rule.cutoff))
             return []
         (remains,) = transaction.rows("remains", cutoff=self._rule.cutoff, **where)
         if remains["is_over"]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 
 from langgraph_persist.database.statements import Row
 
@@ -20,13 +21,19 @@ class RetentionReport:
     """Rows by table; a table that lost none is not named."""
     bytes: int
     """What the rows' values took on disk, compressed as they were; without indexes."""
+    spared: Mapping[str, int]
+    """What stays only because it is younger than ``grace``: checkpoints that end a branch, and
+    sessions, or their content. A table that was spared none is not named."""
+    grace: timedelta
 
     def __repr__(self) -> str:
         verb = "would delete" if self.dry_run else "deleted"
         rows = ", ".join(f"{count:,} {table}" for table, count in self.rows.items())
+        spared = " and ".join(f"{count:,} {table}" for table, count in self.spared.items())
+        stays = f"; {spared} younger than grace={self.grace} stay" if spared else ""
         return (
             f"<{type(self).__name__}: {verb} {rows or 'nothing'} "
-            f"of {self.threads:,} threads, {_size(self.bytes)}>"
+            f"of {self.threads:,} threads, {_size(self.bytes)}{stays}>"
         )
 
 
@@ -37,6 +44,7 @@ class Tally:
         self._rows: Counter[str] = Counter()
         self._bytes = 0
         self._threads: set[str] = set()
+        self._spared: Counter[str] = Counter()
 
     def add(self, thread_id: str, measured: Iterable[Row]) -> None:
         """Count rows of a thread, by table as the ``measure_…`` statements give them."""
@@ -46,8 +54,14 @@ class Tally:
                 self._bytes += int(row["bytes"])
                 self._threads.add(thread_id)
 
-    def report(self, *, dry_run: bool) -> RetentionReport:
-        return RetentionReport(dry_run, len(self._threads), dict(self._rows), self._bytes)
+    def spare(self, table: str, count: int) -> None:
+        """Count what stays because it is recent."""
+        self._spared[table] += count
+
+    def report(self, *, dry_run: bool, grace: timedelta) -> RetentionReport:
+        spared = {table: count for table, count in self._spared.items() if count}
+        counts = len(self._threads), dict(self._rows), self._bytes
+        return RetentionReport(dry_run, *counts, spared, grace)
 
 
 def _size(number: float) -> str:

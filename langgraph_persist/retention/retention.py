@@ -125,7 +125,7 @@ class Retention:
                     Forgetting(self._store, thread_id, rule, tally).run(self._forget)
         if not policy.dry_run:
             self._store.harden()
-        return tally.report(dry_run=policy.dry_run)
+        return tally.report(dry_run=policy.dry_run, grace=policy.grace)
 
     def keep_latest(self, thread_id: str) -> None:
         """Keep the newest checkpoint of each namespace of a thread, and what it is rebuilt from.

@@ -100,7 +100,7 @@ ORDER BY n.checkpoint_ns
 
 -- outdated --
 -- A namespace's checkpoints beyond the newest and older than the cutoff, newest first.
--- Recent ones without children are left out: a run may be about to build on them.
+-- Recent ones without children are spared: a run may be about to build on them.
 WITH ranked AS MATERIALIZED (
     SELECT
         c.checkpoint_id,
@@ -110,15 +110,16 @@ WITH ranked AS MATERIALIZED (
     ORDER BY c.checkpoint_id DESC
     OFFSET %(keep_last)s::integer
 )
-SELECT checkpoint_id FROM ranked
-WHERE %(cutoff)s::timestamptz IS NULL OR created_at < %(cutoff)s
-EXCEPT (
+SELECT r.checkpoint_id, spared.checkpoint_id IS NOT NULL AS spared
+FROM ranked AS r
+LEFT JOIN (
     SELECT checkpoint_id FROM ranked WHERE created_at >= %(recent)s::timestamptz
     EXCEPT
     SELECT p.parent_checkpoint_id FROM {{checkpoint_schema}}.checkpoints AS p
     WHERE p.thread_id = %(thread_id)s AND p.checkpoint_ns = %(checkpoint_ns)s
-)
-ORDER BY checkpoint_id DESC
+) AS spared ON spared.checkpoint_id = r.checkpoint_id
+WHERE %(cutoff)s::timestamptz IS NULL OR r.created_at < %(cutoff)s
+ORDER BY r.checkpoint_id DESC
 
 -- delta_channels --
 -- The channels that a namespace's checkpoints count updates of: its DeltaChannels.
