@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast, overload
 
 import orjson
 import psycopg
@@ -582,6 +582,26 @@ class Persist:
         journal = self._opened()
         index_metadata(journal.database.conninfo, journal.schemas)
 
+    @overload
+    @staticmethod
+    def migrate(
+        url: str | None = None,
+        *,
+        schema: str = "langgraph_persist",
+        checkpoint_schema: str | None = None,
+        sql: Literal[False] = False,
+    ) -> None: ...
+
+    @overload
+    @staticmethod
+    def migrate(
+        url: str | None = None,
+        *,
+        schema: str = "langgraph_persist",
+        checkpoint_schema: str | None = None,
+        sql: Literal[True],
+    ) -> str: ...
+
     @staticmethod
     def migrate(
         url: str | None = None,
@@ -590,15 +610,13 @@ class Persist:
         checkpoint_schema: str | None = None,
         sql: bool = False,
     ) -> str | None:
-        """Bring a database up to date, or with ``sql=True`` print the DDL that would, for a DBA.
+        """Bring a database up to date, or with ``sql=True`` return the DDL that would, for a DBA.
 
         With a URL the DDL is what that database lacks; without one it is that of a new database
-        and needs no connection. Returns what it printed.
+        and needs no connection.
         """
         if sql:
-            script = _ddl(url, schema, checkpoint_schema)
-            print(script)
-            return script
+            return _ddl(url, schema, checkpoint_schema)
         with Persist(url, schema=schema, checkpoint_schema=checkpoint_schema):
             return None
 

@@ -82,7 +82,7 @@ class SchemaTooNew(SchemaError):
 
 
 class PrivilegeMissing(SchemaError, PermissionError):
-    """The database user lacks a privilege; grant it or let a DBA run the printed DDL."""
+    """The database user lacks a privilege; grant it or let a DBA run the DDL."""
 
 
 class MigrationFailed(SchemaError):

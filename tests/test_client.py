@@ -423,17 +423,15 @@ def test_server_too_old(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
         Persist(database).open()
 
 
-def test_ddl_is_printed_for_a_dba(database: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_ddl_is_returned_for_a_dba(database: str, capsys: pytest.CaptureFixture[str]) -> None:
     script = Persist.migrate(sql=True)
-    assert script is not None
-    assert script in capsys.readouterr().out
+    assert capsys.readouterr().out == ""
     with psycopg.connect(database, autocommit=True) as conn:
         conn.execute(script.encode())
     with Persist(database, migrate=False) as persist:
         ping(persist)
     downgrade(database, Schemas(), "0006")
     script = Persist.migrate(database, sql=True)
-    assert script is not None
     assert "node_performance" in script
     assert "sessions_pkey" not in script
     with psycopg.connect(database, autocommit=True) as conn:

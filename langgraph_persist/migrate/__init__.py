@@ -181,5 +181,5 @@ def _require_direct(conn: psycopg.Connection[Any]) -> None:
     if row is None or row[0] != conn.info.backend_pid:
         raise ConfigurationError(
             "migrations need a direct connection, and this one goes through a pooler: give the "
-            "URL of the server itself, or run the DDL that Persist.migrate(sql=True) prints"
+            "URL of the server itself, or run the DDL that Persist.migrate(sql=True) returns"
         )

@@ -158,7 +158,7 @@ class Runner:
             f"the database user {self._conn.info.user} may not run {name}: "
             f"{error.diag.message_primary}. A DBA can grant what is missing"
             f"{f' ({grants})' if grants else ''}, or run the DDL that Persist.migrate(sql=True) "
-            "prints"
+            "returns"
         )
 
     def _execute(self, sql: str) -> None:

@@ -81,7 +81,7 @@ class Status:
         if self.missing:
             raise SchemaOutdated(
                 f"the database lacks {', '.join(self.missing)}; open it without migrate=False, "
-                "or let its owner do what Persist.migrate(url, schema=…, sql=True) prints"
+                "or let its owner do what Persist.migrate(url, schema=…, sql=True) returns"
             )
 
 
