@@ -6,6 +6,8 @@ import asyncio
 import copy
 import math
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any, TypedDict
 
@@ -447,3 +449,19 @@ def test_what_stock_had_inline_is_not_lost(
 class Noted(TypedDict):
     note: Any
     count: int
+
+
+@pytest.mark.plain_postgres("stock reads no distributed tables")
+@pytest.mark.parametrize("strict", ["false", "true"])
+def test_strict_processes_read_large_integers_and_surrogates(
+    migrated: str, direct: str, strict: str
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "tests._strict_worker", migrated, direct],
+        env={**os.environ, "LANGGRAPH_STRICT_MSGPACK": strict},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.splitlines() == ["ours differ:", "logged:", "stock differ:"]
+    assert done.stderr == ""
