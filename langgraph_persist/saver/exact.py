@@ -1,19 +1,25 @@
 """Serialises what stock's serializer refuses or changes: large integers and lone surrogates.
 
 msgpack has 64-bit integers and UTF-8 only; stock raises on the one and writes ``?`` for the other.
-Here such a value is packed as a call of its constructor, in the form that stock's own format has
-for other types, so stock reads it back equal too.
+Here what holds such a value is JSON instead, in the form that stock has always read, messages
+included. What JSON cannot hold either is packed as a call of its constructor, in the form that
+stock's own format has for other types: so stock reads it back equal too, unless it is told to
+deserialize strictly.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections import deque
+from contextlib import suppress
 from enum import Enum
 from typing import Any
 
 import ormsgpack
+from langchain_core.messages import BaseMessage
 from langgraph.checkpoint.serde import jsonplus
+from langgraph.checkpoint.serde._msgpack import SAFE_MSGPACK_TYPES
 from langgraph.checkpoint.serde.base import SerializerProtocol
 from langgraph.checkpoint.serde.encrypted import EncryptedSerializer
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
@@ -23,6 +29,15 @@ from langgraph_persist.saver.values import is_unicode
 
 CONSTRUCTORS = [("builtins", "int"), ("builtins", "str"), ("builtins", "dict")]
 """What a strict deserializer must be allowed to call to read these values."""
+
+# Any other deserializer would warn of what it reads here, which nobody can do anything about.
+jsonplus._warned_unregistered_types.update(CONSTRUCTORS)
+
+_INTEGER_BITS = 14_000
+"""Python reads no decimal number of more than 4,300 digits."""
+
+_DEEPEST = 100
+"""Lists and dicts within each other: Python's JSON reads only so many calls deep."""
 
 _OPTIONS = (
     jsonplus._option & ~ormsgpack.OPT_REPLACE_SURROGATES
@@ -44,18 +59,53 @@ def dumps(serde: SerializerProtocol, value: Any) -> tuple[str, bytes]:
     native = value is None or isinstance(value, (bytes, bytearray))
     if native or type(serde) is not JsonPlusSerializer:
         return serde.dumps_typed(value)
-    try:
-        return "msgpack", _Packer().pack(value)
-    except TypeError:
-        pass  # for a lone surrogate, most likely
-    try:
+    packer = _Packer()
+    with suppress(TypeError):  # for a lone surrogate, most likely
+        data = packer.pack(value)
+        if not packer.has_large_integers:
+            return "msgpack", data
+    with suppress(TypeError):
+        return "json", json.dumps(_plain(value)).encode()
+    with suppress(TypeError):
         return "msgpack", _EscapingPacker().pack(value)
-    except TypeError:
-        return serde.dumps_typed(value)
+    return serde.dumps_typed(value)
+
+
+def _plain(value: Any, depth: int = 0) -> Any:
+    """A value as JSON that stock reads back equal.
+
+    Raises:
+        TypeError: there is none.
+    """
+    if depth > _DEEPEST:
+        raise TypeError("JSON that is nested so deep may not be readable everywhere")
+    kind = type(value)
+    if value is None or kind is bool or kind is float:
+        return value
+    if kind is int and value.bit_length() < _INTEGER_BITS:
+        return value
+    # Two lone surrogates may make a pair.
+    if kind is str and (is_unicode(value) or json.loads(json.dumps(value)) == value):
+        return value
+    if kind in (list, tuple):
+        return [_plain(item, depth + 1) for item in value]
+    if kind is dict and "lc" not in value and all(type(key) is str for key in value):
+        return {_plain(key): _plain(item, depth + 1) for key, item in value.items()}
+    place = (kind.__module__, kind.__name__)
+    if place in SAFE_MSGPACK_TYPES and isinstance(value, BaseMessage):
+        return {
+            "lc": 2,
+            "type": "constructor",
+            "id": [*kind.__module__.split("."), kind.__name__],
+            "kwargs": _plain(value.model_dump(), depth + 1),
+        }
+    raise TypeError(f"no JSON is a {kind.__name__}")
 
 
 class _Packer:
     """Packs large integers too; raises TypeError on a lone surrogate anywhere."""
+
+    has_large_integers = False
 
     def pack(self, value: Any) -> bytes:
         return ormsgpack.packb(value, default=self._unknown, option=_OPTIONS)
@@ -64,6 +114,8 @@ class _Packer:
         """The extension for a value that msgpack has no type for."""
         if isinstance(value, _DeltaSnapshot):
             return ormsgpack.Ext(jsonplus.EXT_DELTA_SNAPSHOT, self.pack(value.value))
+        if type(value) is int:
+            self.has_large_integers = True
         call = _call(value)
         if call is None:
             return jsonplus._msgpack_default(value)
