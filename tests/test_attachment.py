@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -15,10 +18,20 @@ from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.runnables import RunnableLambda
 from langchain_core.tracers import context
 from langgraph.graph import START, StateGraph
+from langgraph.types import Command
 
 from langgraph_persist import Persist, PersistCallbackHandler
 from langgraph_persist.errors import DurabilityError
-from tests.graphs import MODES, Steps, chain_of, chat_graph, fake_model, run, weather
+from tests.graphs import (
+    MODES,
+    Steps,
+    approval_graph,
+    chain_of,
+    chat_graph,
+    fake_model,
+    run,
+    weather,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -153,6 +166,107 @@ def test_a_run_id_used_again_is_another_run(persist: Persist, rows: Any, mode: s
     assert [first["status"], second["status"]] == ["completed"] * 2
     assert second["metadata"]["run_id"] == str(given)
     assert [n["workflow_id"] for n in rows(NODES)] == [first["id"]] * 2 + [second["id"]] * 2
+
+
+def elsewhere(persist: Persist, mode: str, given: UUID, *values: int) -> None:
+    """Run a graph in another process, on the thread ``t``, under this id."""
+    command = [sys.executable, "-m", "tests._run_id_worker", persist.url, mode, str(given)]
+    command += map(str, values)
+    subprocess.run(command, cwd=Path(__file__).parent.parent, check=True, timeout=120)
+
+
+OLD = UUID("018f2b6e-0000-7000-8000-000000000001")
+"""Of the version that LangChain makes, but not of today."""
+
+
+@pytest.mark.parametrize(
+    ("mode", "given"),
+    [("invoke", uuid4()), ("ainvoke", OLD), ("stream", OLD), ("astream", uuid4())],
+)
+def test_a_run_id_that_another_process_used_is_another_run(
+    persist: Persist, rows: Any, mode: str, given: UUID
+) -> None:
+    elsewhere(persist, mode, given, 0)
+    graph = persist.attach(chain_of(["a", "b"]).compile(checkpointer=persist.checkpointer))
+    run(graph, mode, {"count": 10}, persist.config("t", run_id=given))
+    elsewhere(persist, mode, given, 20)
+    workflows = rows("SELECT * FROM workflows ORDER BY turn")
+    assert [w["turn"] for w in workflows] == [1, 2, 3]
+    assert [w["result"]["count"] for w in workflows] == [2, 12, 22]
+    assert [w["status"] for w in workflows] == ["completed"] * 3
+    assert workflows[0]["id"] == given
+    assert [w["metadata"]["run_id"] for w in workflows[1:]] == [str(given)] * 2
+    runs = rows("SELECT id, workflow_id, attempt FROM workflow_runs ORDER BY started_at")
+    assert [(r["id"], r["attempt"]) for r in runs] == [(w["id"], 1) for w in workflows]
+    assert [n["workflow_id"] for n in rows(NODES)] == [w["id"] for w in workflows for _ in "ab"]
+    left = rows("SELECT workflow_id FROM checkpoints ORDER BY checkpoint_id")
+    assert [c["workflow_id"] for c in left] == [w["id"] for w in workflows for _ in range(4)]
+
+
+@pytest.mark.parametrize("mode", ["invoke", "astream"])
+def test_a_resume_under_the_same_run_id_continues_the_workflow(
+    persist: Persist, rows: Any, mode: str
+) -> None:
+    given = uuid4()
+    elsewhere(persist, mode, given)
+    graph = persist.attach(approval_graph().compile(checkpointer=persist.checkpointer))
+    run(graph, mode, Command(resume="yes"), persist.config("t", run_id=given))
+    (workflow,) = rows("SELECT * FROM workflows")
+    assert (workflow["id"], workflow["status"]) == (given, "completed")
+    runs = rows("SELECT id, kind, status, attempt FROM workflow_runs ORDER BY started_at")
+    assert [(r["kind"], r["status"], r["attempt"]) for r in runs] == [
+        ("start", "interrupted", 1),
+        ("resume", "completed", 2),
+    ]
+    assert runs[0]["id"] == given != runs[1]["id"]
+    nodes = rows("SELECT node_name, status, run_id FROM nodes ORDER BY execution_order")
+    assert [(n["node_name"], n["status"], n["run_id"]) for n in nodes] == [
+        ("draft", "completed", runs[0]["id"]),
+        ("ask", "interrupted", runs[0]["id"]),
+        ("ask", "completed", runs[1]["id"]),
+        ("publish", "completed", runs[1]["id"]),
+    ]
+
+
+@pytest.mark.parametrize("mode", ["invoke", "ainvoke"])
+def test_a_model_under_the_run_id_of_an_earlier_call(migrated: str, rows: Any, mode: str) -> None:
+    """Nothing of the first call is left in memory."""
+    given = uuid4()
+    for answer in ("one", "two"):
+        with Persist(migrated, enforce_quotas=answer == "one") as persist:
+            config = {"callbacks": [persist.handler], "run_id": given}
+            run(fake_model(answer), mode, "hi", config)
+    found = rows("SELECT id, output, thread_id FROM generations ORDER BY started_at")
+    assert [g["output"] for g in found] == ["one", "two"]
+    assert found[0]["id"] == given != found[1]["id"]
+    assert [s["turns"] for s in rows("SELECT turns FROM sessions")] == [1, 1]
+
+
+def test_a_run_keeps_its_id_where_nobody_can_be_asked(
+    persist: Persist, rows: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graph = persist.attach(chain_of(["a"]).compile(checkpointer=persist.checkpointer))
+    persist.open()
+    given = uuid4()
+    broken = {"run_exists": "SELECT FROM nowhere"}
+    monkeypatch.setattr("langgraph_persist.handler.reused.queries", lambda *args: broken)
+    graph.invoke({"count": 0}, persist.config("t", run_id=given))
+    assert [w["id"] for w in rows("SELECT id FROM workflows")] == [given]
+    assert persist.handler.failures.counts.pop("run_id: UndefinedTable") == 1
+
+
+def test_only_ids_that_are_given_are_asked_for(
+    persist: Persist, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+    monkeypatch.setattr(PersistCallbackHandler, "settle", lambda self, doubt: asked.append(doubt))
+    graph = persist.attach(chat_graph("1", "2").compile(checkpointer=persist.checkpointer))
+    graph.invoke({"messages": [("human", "hi")]}, persist.config("t"))
+    fake_model("hi").invoke("hi", {"callbacks": [persist.handler]})
+    assert asked == []
+    given = uuid4()
+    graph.invoke({"messages": [("human", "hi")]}, persist.config("t", run_id=given))
+    assert [(doubt.thread_id, doubt.run_id) for doubt in asked] == [("t", given)]
 
 
 def test_a_run_id_used_twice_at_once_is_two_runs(persist: Persist, rows: Any) -> None:

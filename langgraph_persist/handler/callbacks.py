@@ -59,6 +59,7 @@ from langgraph_persist.handler.outcome import (
 )
 from langgraph_persist.handler.parsed import Parsed
 from langgraph_persist.handler.recording import Recording
+from langgraph_persist.handler.reused import Doubt, settle
 from langgraph_persist.handler.skipped import Skipped, course_of, is_router
 from langgraph_persist.handler.spans import Kind, Root, RunKind, Span, current_task, spans_of
 from langgraph_persist.handler.tools import Tools
@@ -416,6 +417,20 @@ class PersistCallbackHandler(GraphCallbackHandler):
             self._humans.interrupted(span, event)
 
     # --- admission ---
+
+    @guarded
+    def doubt(self, event: Mapping[str, Any]) -> Doubt | None:
+        """The id of a starting run that an earlier one of the thread may have, and the thread."""
+        run_id = ids.as_uuid(event["run_id"])
+        if self.journal.closed or self._spans.took(run_id):
+            return None
+        given, call = event.get("metadata") or {}, graph_call()
+        thread_id = (_thread(call.configurable) if call else None) or _thread(given)
+        return Doubt(thread_id or str(run_id), run_id)
+
+    def settle(self, doubt: Doubt) -> None:
+        """Ask the database whether the id is another run's."""
+        settle(doubt, self.journal, self._spans)
 
     @guarded
     def request(self, inputs: Any, event: Mapping[str, Any]) -> Request | None:

@@ -258,6 +258,14 @@ class Spans:
         ids.rename(run_id, fresh)
         return fresh
 
+    def take(self, run_id: UUID) -> None:
+        """A run is recorded that has this id: the next one to start with it gets another."""
+        _remember(self._ended, run_id)
+
+    def took(self, run_id: UUID) -> bool:
+        """Whether a run has this id that is under way or has ended here."""
+        return run_id in self._open or run_id in self._ended
+
     def is_root(self, run_id: Any, parent_run_id: Any) -> bool:
         """Whether a starting run is the root of others, and told for the first time."""
         parent, own = ids.known_as(parent_run_id), self._open.get(ids.known_as(run_id))
@@ -301,7 +309,7 @@ class Spans:
             span.clock.stop()
             span.root.spans.pop(run_id, None)
             if span.ends_root or run_id.version != _GENERATED:
-                _remember(self._ended, run_id)
+                self.take(run_id)
         return span
 
     def end(self, root: Root) -> list[Span]:

@@ -128,3 +128,10 @@ WHERE w.thread_id = %(thread_id)s AND w.id = l.workflow_id AND w.status = 'runni
 UPDATE {{schema}}.hitl_events AS t SET status = 'timeout', updated_at = now()
 WHERE t.status = 'pending' AND t.timeout_at <= now()
 RETURNING t.thread_id, t.id, t.interrupt_id
+
+-- run_exists --
+-- Whether a thread has a run of this id.
+SELECT EXISTS (
+    SELECT FROM {{schema}}.workflow_runs AS r
+    WHERE r.thread_id = %(thread_id)s AND r.id = %(id)s
+)
