@@ -18,6 +18,7 @@
     ├── DurabilityError             something could not be committed
     ├── JournalClosed
     ├── UnserializableValue         (also TypeError) a state value cannot be stored
+    ├── UnreadableValue             (also ValueError) a stored value cannot be read
     ├── ProjectionFailed            a projection of the user's raised, or gave what is no row
     ├── QuotaExceeded               an organization has reached one of its limits
     └── NotRecorded                 (also LookupError) history has no such row
@@ -107,6 +108,10 @@ class JournalClosed(PersistError, RuntimeError):
 
 class UnserializableValue(PersistError, TypeError):
     """A state value cannot be stored; give its channel a type that LangGraph can serialise."""
+
+
+class UnreadableValue(PersistError, ValueError):
+    """A stored value cannot be read; give the serializer and key that it was written with."""
 
 
 class ProjectionFailed(PersistError):

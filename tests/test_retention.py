@@ -204,7 +204,7 @@ def test_keep_latest_keeps_what_delta_channels_need(
 
 
 def test_prune_checks_its_arguments(saver: PersistSaver) -> None:
-    with pytest.raises(TypeError, match="not a str"):
+    with pytest.raises(ConfigurationError, match="thread_ids is a list of ids, not 't'"):
         saver.prune("t")
     with pytest.raises(ValueError, match="nonsense"):
         saver.prune(["t"], strategy="nonsense")
@@ -793,9 +793,9 @@ def test_completed_sessions_and_named_threads(migrated: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"keep_last": -1}, "keep_last is a number, at least 0, not -1"),
-        ({"keep_last": 1.5}, "keep_last is a number, at least 0, not 1.5"),
-        ({"keep_last": True}, "keep_last is a number, at least 0, not True"),
+        ({"keep_last": -1}, "keep_last is a whole number, at least 0, not -1"),
+        ({"keep_last": 1.5}, "keep_last is a whole number, at least 0, not 1.5"),
+        ({"keep_last": True}, "keep_last is a whole number, at least 0, not True"),
         ({"older_than": 30}, "older_than is a timedelta, not 30"),
         ({"record_older_than": "30d"}, "record_older_than is a timedelta, not '30d'"),
         ({"older_than": timedelta(-1)}, "older_than must not be negative"),

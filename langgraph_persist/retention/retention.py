@@ -11,7 +11,7 @@ from typing import Literal, TypeAlias
 
 import psycopg
 
-from langgraph_persist.arguments import durations
+from langgraph_persist.arguments import count, durations, identifiers
 from langgraph_persist.database.connection import Database
 from langgraph_persist.database.queries import Schemas
 from langgraph_persist.errors import ConfigurationError
@@ -43,9 +43,8 @@ class Policy:
     dry_run: bool = False
 
     def __post_init__(self) -> None:
-        keep_last = self.keep_last
-        if keep_last is not None and (type(keep_last) is not int or keep_last < 0):
-            raise ConfigurationError(f"keep_last is a number, at least 0, not {keep_last!r}")
+        if self.keep_last is not None:
+            count("keep_last", self.keep_last)
         ages = ("older_than", "record_older_than", "grace")
         durations(**{name: getattr(self, name) for name in ages})
         if isinstance(self.sessions, str) and self.sessions not in ("expired", "completed"):
@@ -53,6 +52,8 @@ class Policy:
                 f"sessions must be 'expired', 'completed' or a list of thread ids, "
                 f"not {self.sessions!r}"
             )
+        if self.sessions is not None and not isinstance(self.sessions, str):
+            object.__setattr__(self, "sessions", identifiers("sessions", self.sessions))
         if self.sessions not in (None, "expired") and self._is_empty:
             raise ConfigurationError(
                 "say how much of these sessions stays: keep_last (0 for nothing), older_than or "
@@ -82,11 +83,19 @@ class Policy:
             keep_last = 0 if expired else 1
         return Rule(
             keep_last=keep_last,
-            cutoff=None if self.older_than is None else now - self.older_than,
-            recent=now - self.grace,
+            cutoff=None if self.older_than is None else before(now, self.older_than),
+            recent=before(now, self.grace),
             expired=expired,
             dry_run=self.dry_run,
         )
+
+
+def before(now: datetime, age: timedelta) -> datetime:
+    """The time so long ago, or the first there is."""
+    try:
+        return now - age
+    except OverflowError:
+        return datetime.min.replace(tzinfo=UTC)
 
 
 class Retention:
@@ -116,8 +125,8 @@ class Retention:
             self._prune_all(policy, now, tally)
         if policy.record_older_than is not None:
             rule = RecordRule(
-                cutoff=now - policy.record_older_than,
-                recent=now - policy.grace,
+                cutoff=before(now, policy.record_older_than),
+                recent=before(now, policy.grace),
                 dry_run=policy.dry_run,
             )
             for thread_id in self._recorded(policy, rule):
@@ -156,11 +165,12 @@ class Retention:
             return self._pages("threads")
         if isinstance(sessions, str):
             return self._pages("sessions", kind=sessions)
-        return iter(dict.fromkeys(map(str, sessions)))
+        return iter(dict.fromkeys(sessions))
 
     def _recorded(self, policy: Policy, rule: RecordRule) -> Iterator[str]:
         kind = policy.sessions if isinstance(policy.sessions, str) else None
-        threads = None if kind or policy.sessions is None else [*map(str, policy.sessions)]
+        named = None if kind else policy.sessions
+        threads = None if named is None else [*named]
         return self._pages("recorded_threads", kind=kind, thread_ids=threads, cutoff=rule.cutoff)
 
     def _pages(self, statement: str, **params: object) -> Iterator[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextvars
+import json
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
@@ -23,7 +24,6 @@ from langgraph.checkpoint.base import (
     CheckpointMetadata,
     CheckpointTuple,
     DeltaChannelHistory,
-    get_checkpoint_id,
     get_serializable_checkpoint_metadata,
 )
 from langgraph.checkpoint.postgres import PostgresSaver
@@ -36,6 +36,7 @@ from psycopg import Connection, Cursor
 from psycopg.rows import DictRow, dict_row, tuple_row
 from psycopg.types.json import Jsonb
 
+from langgraph_persist.arguments import count, identifiers, instance, thread_name
 from langgraph_persist.database.connection import Target
 from langgraph_persist.database.queries import Schemas, queries, quote
 from langgraph_persist.errors import (
@@ -69,8 +70,10 @@ from langgraph_persist.saver.deltas import DeltaStates, Opening, edited
 from langgraph_persist.saver.exact import CONSTRUCTORS, dumps
 from langgraph_persist.saver.large import TOO_LARGE, select_apart
 from langgraph_persist.saver.pages import pages
+from langgraph_persist.saver.place import Place, checkpoint_in, configurable_of, place_of
 from langgraph_persist.saver.plans import Plans
 from langgraph_persist.saver.stock import StockCursor
+from langgraph_persist.saver.unreadable import unreadable
 from langgraph_persist.saver.unseen import Edit, update_rows
 from langgraph_persist.saver.values import encrypts, may_be_inline_elsewhere, odd_items, split
 from langgraph_persist.saver.watch import INTERNAL_CHANNELS, Watch
@@ -252,9 +255,7 @@ class PersistSaver(PostgresSaver):
         new_versions: ChannelVersions,
         edit: Edit | None = None,
     ) -> tuple[Unit, RunnableConfig]:
-        configurable = config["configurable"]
-        thread_id = _thread_id(configurable)
-        ns, parent = configurable.get("checkpoint_ns", ""), configurable.get("checkpoint_id")
+        thread_id, ns, parent = place_of(config)
         inline, rich = split(checkpoint["channel_values"], inline=not self._encrypts)
         versions = self._blob_versions(thread_id, ns, rich, checkpoint, new_versions)
         run, graph = self.journal.runs.find(config, thread_id, ns)
@@ -373,12 +374,7 @@ class PersistSaver(PostgresSaver):
 
     def _edit(self, config: RunnableConfig, edit: StateEdit) -> Edit:
         """Whose state is edited: that of the workflow which left the checkpoint edited."""
-        configurable = config["configurable"]
-        params = {
-            "thread_id": _thread_id(configurable),
-            "checkpoint_ns": configurable.get("checkpoint_ns", ""),
-            "checkpoint_id": configurable.get("checkpoint_id"),
-        }
+        params = place_of(config)._asdict()
         sql = queries("threads", self.schemas)["workflow_of_checkpoint"].encode()
         found = self._read(
             "update_state",
@@ -415,13 +411,14 @@ class PersistSaver(PostgresSaver):
         task_id: str,
         task_path: str,
     ) -> Unit:
-        configurable = config["configurable"]
-        thread_id = _thread_id(configurable)
+        thread_id, ns, at = place_of(config)
+        if at is None:
+            raise ConfigurationError("the config names no checkpoint_id, which writes belong to")
         rows = [
             Write(
                 thread_id,
-                configurable.get("checkpoint_ns", ""),
-                configurable["checkpoint_id"],
+                ns,
+                at,
                 task_id,
                 task_path,
                 WRITES_IDX_MAP.get(channel, index),
@@ -430,11 +427,9 @@ class PersistSaver(PostgresSaver):
             )
             for index, (channel, value) in enumerate(writes)
         ]
-        ns = configurable.get("checkpoint_ns", "")
         run, graph = self.journal.runs.find(config, thread_id, ns)
         record: Rows = []
         if run is not None:
-            at = configurable["checkpoint_id"]
             run.wrote(task_id)
             record += run.take_requests(_interrupt_ids(writes))
             with self.journal.failures.kept("put_writes", run.missing):
@@ -456,6 +451,12 @@ class PersistSaver(PostgresSaver):
         return to_json(found)
 
     def _load_checkpoint_tuple(self, value: DictRow) -> CheckpointTuple:
+        try:
+            return self._load(value)
+        except Exception as error:
+            raise unreadable(self.serde, value, error) from error
+
+    def _load(self, value: DictRow) -> CheckpointTuple:
         metadata = value["metadata"]
         if exact := metadata.pop(_EXACT, None):
             odd = self.serde.loads_typed((exact[0], base64.b64decode(exact[1])))
@@ -493,12 +494,11 @@ class PersistSaver(PostgresSaver):
         return await self._in_executor(self._get_tuple, config, opening_loop())
 
     def _get_tuple(self, config: RunnableConfig, loop: Any) -> CheckpointTuple | None:
-        configurable = config["configurable"]
-        thread_id, ns = _thread_id(configurable), configurable.get("checkpoint_ns", "")
+        thread_id, ns, checkpoint_id = place_of(config)
         self._settle(thread_id)
         where = " WHERE c.thread_id = %s AND c.checkpoint_ns = %s"
         args = [thread_id, ns]
-        if checkpoint_id := get_checkpoint_id(config):
+        if checkpoint_id:
             where += " AND c.checkpoint_id = %s"
             args.append(checkpoint_id)
         else:
@@ -511,8 +511,7 @@ class PersistSaver(PostgresSaver):
 
     def _begin(self, config: RunnableConfig, loop: Any) -> tuple[Run | None, Graph]:
         """The run and the graph in it that reads with this config, by this loop if it begins."""
-        configurable = config["configurable"]
-        thread_id, ns = _thread_id(configurable), configurable.get("checkpoint_ns", "")
+        thread_id, ns, _ = place_of(config)
         run, graph = self.journal.runs.find(config, thread_id, ns)
         if run is not None and loop is not None:
             run.saves(graph)
@@ -591,41 +590,52 @@ class PersistSaver(PostgresSaver):
     ) -> Iterator[DictRows]:
         """What is queued is waited for when the first page is asked for."""
         thread_id = None
-        if config is None:
+        if not config:
             self.journal.flush()
         else:
-            thread_id = _thread_id(config["configurable"])
+            place = place_of(config)
+            thread_id = place.thread_id
             self._settle(thread_id)
-            config = {"configurable": {**config["configurable"], "thread_id": thread_id}}
-        where, args = self._search_where(config, filter, before)
+            named = config["configurable"].get("checkpoint_ns") is not None
+            config = {"configurable": place._asdict() if named else _without_namespace(place)}
+        if before is not None:
+            before = {"configurable": {"checkpoint_id": checkpoint_in(before)}}
+        where, args = self._search_where(config, _as_filter(filter), before)
         table = f"{quote(self.schemas.checkpoints)}.checkpoints"
         select = partial(self._select, "list", thread_id, prepare=False)
-        most = None if limit is None else int(limit)
+        most = None if limit is None else count("limit", limit)
         yield from pages(select, table, where, args, most, thread_id)
 
     def get_delta_channel_history(
         self, *, config: RunnableConfig, channels: Sequence[str]
     ) -> Mapping[str, DeltaChannelHistory]:
         """The writes of delta channels since their last snapshot."""
-        read = self._deltas.history(opening_loop(), get_checkpoint_id(config), channels)
+        read = self._deltas.history(opening_loop(), checkpoint_in(config), channels)
         return read or self._histories(config, channels)
 
     async def aget_delta_channel_history(
         self, *, config: RunnableConfig, channels: Sequence[str]
     ) -> Mapping[str, DeltaChannelHistory]:
         """Like :meth:`get_delta_channel_history`, on a thread of its own."""
-        read = self._deltas.history(opening_loop(), get_checkpoint_id(config), channels)
+        read = self._deltas.history(opening_loop(), checkpoint_in(config), channels)
         return read or await self._in_executor(self._histories, config, channels)
 
     def _histories(
         self, config: RunnableConfig, channels: Sequence[str]
     ) -> Mapping[str, DeltaChannelHistory]:
-        self._settle(_thread_id(config["configurable"]))
-        return self.journal.database.retry(
-            lambda: super(PersistSaver, self).get_delta_channel_history(
-                config=config, channels=channels
+        place = place_of(config)
+        self._settle(place.thread_id)
+        where: RunnableConfig = {"configurable": place._asdict()}
+        try:
+            return self.journal.database.retry(
+                lambda: super(PersistSaver, self).get_delta_channel_history(
+                    config=where, channels=channels
+                )
             )
-        )
+        except (psycopg.Error, PersistError):
+            raise
+        except Exception as error:
+            raise unreadable(self.serde, place._asdict(), error) from error
 
     def _settle(self, thread_id: str) -> None:
         """Wait for what is queued of the thread, so that it is read."""
@@ -736,7 +746,7 @@ class PersistSaver(PostgresSaver):
         """
         if record not in get_args(Record):
             raise ConfigurationError(f'record is "keep" or "delete", not {record!r}')
-        thread_id = _thread(thread_id)
+        thread_id = thread_name(thread_id)
         self._settle(thread_id)
         names = ["delete_checkpoints", "delete_blobs", "delete_writes"]
         names += ["delete_session", "reopen_periods"] if record == "delete" else ["mark_session"]
@@ -769,7 +779,7 @@ class PersistSaver(PostgresSaver):
             ConfigurationError: there is nothing to copy, or the target has checkpoints already, or
                 a record where the record is copied. Nothing is written then.
         """
-        source, target = _thread(source_thread_id), _thread(target_thread_id)
+        source, target = thread_name(source_thread_id), thread_name(target_thread_id)
         if source == target:
             raise ConfigurationError(f"thread {source!r} cannot be copied to itself")
         self._require_copyable(source, target, record)
@@ -820,8 +830,9 @@ class PersistSaver(PostgresSaver):
 
     def delete_for_runs(self, run_ids: Sequence[str]) -> None:
         """Delete the checkpoints, with their writes, whose metadata has one of these run ids."""
+        ids = identifiers("run_ids", run_ids)
         self.journal.flush()
-        self._transact(["delete_runs"], {"run_ids": [*map(str, run_ids)]})
+        self._transact(["delete_runs"], {"run_ids": ids})
 
     async def adelete_for_runs(self, run_ids: Sequence[str]) -> None:
         """Like :meth:`delete_for_runs`, on a thread of its own."""
@@ -845,21 +856,22 @@ class PersistSaver(PostgresSaver):
         ``"keep_latest"`` keeps what the latest checkpoint is rebuilt from, too, where a graph has
         a ``DeltaChannel``; such an older checkpoint may no longer be whole itself.
         """
-        for thread_id in [] if isinstance(thread_ids, str) else thread_ids:
-            self._settle(str(thread_id))
-        if isinstance(thread_ids, str) or strategy != "keep_latest":
+        ids = identifiers("thread_ids", thread_ids)
+        for thread_id in ids:
+            self._settle(thread_id)
+        if strategy != "keep_latest":
             self.journal.database.retry(
-                lambda: super(PersistSaver, self).prune(thread_ids, strategy=strategy)
+                lambda: super(PersistSaver, self).prune(ids, strategy=strategy)
             )
             return
         from langgraph_persist.retention import Retention
 
         retention = Retention(self.journal.database, self.schemas)
-        for thread_id in thread_ids:
+        for thread_id in ids:
             try:
-                retention.keep_latest(str(thread_id))
+                retention.keep_latest(thread_id)
             except (psycopg.Error, PersistError) as error:
-                _annotate(error, "prune", str(thread_id))
+                _annotate(error, "prune", thread_id)
 
     async def aprune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> None:
         """Like :meth:`prune`, on a thread of its own."""
@@ -885,21 +897,23 @@ class PersistSaver(PostgresSaver):
 
 def _edit(config: RunnableConfig) -> StateEdit | None:
     """What ``update_state`` is saving with this config; nothing in a run."""
-    return None if "__pregel_runtime" in config["configurable"] else state_edit()
+    return None if "__pregel_runtime" in configurable_of(config) else state_edit()
 
 
-def _thread_id(configurable: Mapping[str, Any]) -> str:
-    return _thread(configurable["thread_id"])
+def _without_namespace(place: Place) -> dict[str, Any]:
+    return {"thread_id": place.thread_id, "checkpoint_id": place.checkpoint_id}
 
 
-def _thread(thread_id: Any) -> str:
-    """A thread's id as it is stored."""
-    if thread_id is None:
-        raise ConfigurationError("the thread_id is None, which all who forgot theirs would share")
-    name = str(thread_id)
-    if "\x00" in name:
-        raise ConfigurationError("a thread_id cannot contain NUL: PostgreSQL's text has none")
-    return name
+def _as_filter(filter: Any) -> dict[str, Any] | None:
+    """What metadata must contain, which is JSON."""
+    if filter is None:
+        return None
+    instance("filter", filter, dict, "a dict of metadata")
+    try:
+        json.dumps(filter)
+    except (TypeError, ValueError) as error:
+        raise ConfigurationError(f"filter holds what metadata cannot: {error}") from None
+    return cast("dict[str, Any]", filter)
 
 
 def _place(checkpoint: Fields, foreign: str | None) -> Fields:
