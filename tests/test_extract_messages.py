@@ -68,8 +68,8 @@ def row_of(message: BaseMessage) -> dict[str, Any]:
     return row
 
 
-def id_of(message: BaseMessage) -> UUID:
-    return UUID(bytes=message_entry(message).digest)
+def id_of(message: BaseMessage) -> str:
+    return message_entry(message).id
 
 
 class Store:
@@ -77,7 +77,7 @@ class Store:
 
     def __init__(self) -> None:
         self.tables: dict[str, dict[str, Any]] = {"messages": {}, "state_values": {}}
-        self.known: set[UUID] = set()
+        self.known: set[str] = set()
 
     def add(self, rows: list[tuple[str, dict[str, Any]]]) -> None:
         for table, row in rows:

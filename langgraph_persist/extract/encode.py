@@ -31,7 +31,7 @@ def to_json_bytes(value: Any) -> bytes:
         data = orjson.dumps(value, shape_of, _OPTIONS)
     except Exception:
         data = _careful(value)
-    return without_nul(data)
+    return without_nul(data) if b"\\" in data else data
 
 
 def _careful(value: Any) -> bytes:

@@ -63,12 +63,14 @@ def columns(
 
 def mapping(value: Any) -> Mapping[Any, Any]:
     """The value where it is a mapping, else an empty one."""
-    return value if type(value) is dict or is_a(value, Mapping) else {}
+    if type(value) is dict:
+        return value
+    return value if value is not None and is_a(value, Mapping) else {}
 
 
 def first(source: Mapping[Any, Any], *keys: str) -> Any:
     """The first of these keys whose value is not None."""
-    for key in keys:
+    for key in keys if source else ():
         if (value := source.get(key)) is not None:
             return value
     return None

@@ -11,7 +11,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Container, Mapping, Sequence
 from typing import Any, cast
-from uuid import UUID
 
 import orjson
 from langchain_core.messages import BaseMessage, SystemMessage
@@ -23,14 +22,16 @@ from langgraph_persist.extract.encode import to_json_bytes
 from langgraph_persist.extract.messages import (
     Row,
     chain,
+    is_message,
     is_message_list,
     list_row,
     message_entry,
     message_list,
     spoken_entry,
+    uuid_text,
 )
 from langgraph_persist.extract.shapes import shape_of
-from langgraph_persist.extract.text import clean_text, excerpt, is_a
+from langgraph_persist.extract.text import class_test, clean_text, excerpt, is_a
 from langgraph_persist.journal.capture import EVERYTHING, Capture, left_out, limited
 
 INLINE_LIMIT = 128
@@ -46,9 +47,12 @@ _LIST_LENGTH = 4096
 _MEMORY = 4096
 _ROLES = {"user": "human", "human": "human", "assistant": "ai", "ai": "ai", "system": "system"}
 _CALLS_LIMIT = 512
-_COMMANDS = (Command, Send)
-_NESTED = (BaseMessage, *_COMMANDS)
+_is_command = class_test(Command, Send)
+_is_model = class_test(BaseModel)
+_is_nested = class_test(BaseMessage, Command, Send)
+_is_system = class_test(SystemMessage)
 _CHANNELS_OF = ("update", "arg")
+_SIMPLE = frozenset({str, int, float, bool, type(None)})
 
 Seal = Callable[[bytes], orjson.Fragment]
 
@@ -105,9 +109,10 @@ class Keep:
 
     def text(self, text: str | None) -> str | None:
         """A text, for a column of that type."""
-        return (
-            None if text is None else limited(self.capture.clean_text(text), self.capture.max_bytes)
-        )
+        if text is None:
+            return None
+        text = self.capture.clean_text(text) if self.capture.redactors else text
+        return limited(text, self.capture.max_bytes)
 
     def excerpt(self, text: str | None) -> str | None:
         """A text that is stored elsewhere, too; where that is so, a long one's beginning."""
@@ -122,7 +127,7 @@ class References(Keep):
 
     by_reference = True
 
-    def __init__(self, known: Container[UUID], capture: Capture = EVERYTHING) -> None:
+    def __init__(self, known: Container[str], capture: Capture = EVERYTHING) -> None:
         super().__init__(capture)
         self._known = known
 
@@ -147,7 +152,7 @@ class References(Keep):
         return self._stored(_Store.said, message)
 
     def excerpt(self, text: str | None) -> str | None:
-        return excerpt(self.text(text))
+        return None if text is None else excerpt(self.text(text))
 
     def _stored(self, work: Callable[[_Store, Any], Any], value: Any) -> orjson.Fragment:
         try:
@@ -181,7 +186,7 @@ def without(value: Any, channels: Container[str]) -> Any:
         key: _EXCLUDED
         if key in channels
         else without(item, channels)
-        if is_a(value, _COMMANDS)
+        if _is_command(type(value))
         else item
         for key, item in fields.items()
     }
@@ -190,9 +195,9 @@ def without(value: Any, channels: Container[str]) -> Any:
 class _Store:
     """Takes values apart, and gathers the rows of what is referred to."""
 
-    def __init__(self, known: Container[UUID], capture: Capture) -> None:
+    def __init__(self, known: Container[str], capture: Capture) -> None:
         self._known, self._capture = known, capture
-        self._new: set[UUID] = set()
+        self._new: set[str] = set()
         self.rows: list[Row] = []
 
     def __contains__(self, id_: object) -> bool:
@@ -202,30 +207,39 @@ class _Store:
         if (fields := _fields(value)) is None:
             return self.entry(value)
         parts: dict[str, Any] = {}
+        channels, is_command = self._capture.channels, _is_command(type(value))
         for key, item in fields.items():
-            if key in self._capture.channels:
+            if key in channels:
                 parts[key] = _EXCLUDED
-            elif is_a(value, _COMMANDS) and key in _CHANNELS_OF:
+            elif is_command and key in _CHANNELS_OF:
                 parts[key] = self.document(item)
             else:
                 parts[key] = self._spoken(item) if key == "messages" else self.entry(item)
         return parts
 
     def entry(self, value: Any, depth: int = _DEPTH, limit: int = INLINE_LIMIT) -> Any:
-        if is_a(value, BaseMessage):
+        kind = type(value)
+        if kind is list or kind is tuple:
+            if is_message_list(value):
+                return self._messages(value)
+            if depth and _is_mixed(value):
+                return [self._part(item, depth, limit) for item in value]
+        elif kind not in _SIMPLE and is_message(kind):
             return self._message(value)
-        if is_message_list(value):
-            return self._messages(value)
-        if depth and type(value) in (list, tuple) and _is_mixed(value):
-            return [self._part(item, depth, limit) for item in value]
-        data = self._capture.clean_json(to_json_bytes(value))
-        if len(data) <= min(limit, self._capture.max_bytes) and not _may_refer(data):
+        data = self._json(value)
+        if len(data) <= limit and len(data) <= self._capture.max_bytes and not _may_refer(data):
             return orjson.Fragment(data)
+        if kind in _SIMPLE:
+            return self.value(data)
         if depth and (fields := _fields(value)) is not None:
             return self._mapping(fields, data, depth - 1)
-        if type(value) is list and len(data) > _LIST_BYTES and _grows(value):
+        if kind is list and len(data) > _LIST_BYTES and _grows(value):
             return self._list(value, data)
         return self.value(data)
+
+    def _json(self, value: Any) -> bytes:
+        data = to_json_bytes(value)
+        return self._capture.clean_json(data) if self._capture.redactors else data
 
     def channel(self, value: Any) -> Any:
         if is_message_list(value):
@@ -235,10 +249,10 @@ class _Store:
     def _list_id(self, messages: list[BaseMessage]) -> str:
         list_id, rows = message_list(messages, self, self._capture)
         self._add(rows)
-        return str(list_id)
+        return list_id
 
     def _part(self, value: Any, depth: int, limit: int) -> Any:
-        if is_a(value, _COMMANDS):
+        if _is_command(type(value)):
             return self.document(value)
         return self.entry(value, depth, limit)
 
@@ -252,7 +266,7 @@ class _Store:
         if len(messages) <= _FEW:
             return [self._message(message) for message in messages]
         head = 0
-        while head < len(messages) - 1 and is_a(messages[head], SystemMessage):
+        while head < len(messages) - 1 and _is_system(type(messages[head])):
             head += 1
         if not head:
             return {"$stored": self._list_id(messages)}
@@ -260,7 +274,7 @@ class _Store:
         return [*before, {"$items": self._list_id(messages[head:])}]
 
     def calls(self, message: Any) -> Any:
-        data = self._capture.clean_json(to_json_bytes(message.tool_calls))
+        data = self._json(message.tool_calls)
         if len(data) <= _CALLS_LIMIT and not _may_refer(data):
             return orjson.Fragment(data)
         entry = message_entry(message, self._capture)
@@ -315,23 +329,25 @@ class _Store:
         plain = not self._capture.redactors and len(data) <= self._capture.max_bytes
         digest = xxh3_128_digest(data)
         if plain and (known := _lists.get(digest)) is not None and known in self:
-            return {"$stored": str(known)}
-        clean, fit = self._capture.clean_json, self._capture.fitting
-        parts = [fit(clean(to_json_bytes(value))) for value in values]
-        list_id, start, base = chain([xxh3_128_digest(part) for part in parts], self)
+            return {"$stored": known}
+        parts = [*map(to_json_bytes if plain else self._fitting_json, values)]
+        list_id, start, base = chain(map(xxh3_128_digest, parts), self)
         if start < len(parts):
             rest = b"[" + b",".join(parts[start:]) + b"]"
             self._add([list_row("list", list_id, base, rest)])
         if plain:
             _remember(digest, list_id)
-        return {"$stored": str(list_id)}
+        return {"$stored": list_id}
+
+    def _fitting_json(self, value: Any) -> bytes:
+        return self._capture.fitting(self._json(value))
 
     def value(self, data: bytes) -> Any:
         data = self._capture.fitting(data)
-        value_id = UUID(bytes=xxh3_128_digest(data))
+        value_id = uuid_text(xxh3_128_digest(data))
         if value_id not in self:
             self._add([list_row("value", value_id, None, data)])
-        return {"$stored": str(value_id)}
+        return {"$stored": value_id}
 
     def _add(self, rows: Sequence[Row]) -> None:
         self.rows += rows
@@ -341,11 +357,11 @@ class _Store:
                 self._new.add(fields["entry_id"])
 
 
-_lists: dict[bytes, UUID] = {}
+_lists: dict[bytes, str] = {}
 """The ids of lists by the hash of their JSON: a long one mostly comes again unchanged."""
 
 
-def _remember(digest: bytes, list_id: UUID) -> None:
+def _remember(digest: bytes, list_id: str) -> None:
     if len(_lists) >= _MEMORY:
         _lists.clear()
     _lists[digest] = list_id
@@ -359,9 +375,10 @@ def _may_refer(data: bytes) -> bool:
 
 def _fields(value: Any) -> Mapping[str, Any] | None:
     """What a value holds by name, if it is of that kind."""
-    if type(value) is dict:
+    kind = type(value)
+    if kind is dict:
         found = value
-    elif is_a(value, (BaseModel, Command, Send)) or dataclasses.is_dataclass(type(value)):
+    elif _is_command(kind) or _is_model(kind) or dataclasses.is_dataclass(kind):
         found = shape_of(value)
     else:
         return None
@@ -370,12 +387,14 @@ def _fields(value: Any) -> Mapping[str, Any] | None:
 
 
 def _is_name(key: Any) -> bool:
-    return type(key) is str and not key.startswith("$") and clean_text(key) == key
+    if type(key) is not str:
+        return False
+    return key.isidentifier() or not (key.startswith("$") or clean_text(key) != key)
 
 
 def _is_mixed(values: Sequence[Any]) -> bool:
     """Whether a list is a short one that holds messages beside others."""
-    return 0 < len(values) <= _SHORT and any(is_a(value, _NESTED) for value in values)
+    return 0 < len(values) <= _SHORT and any(map(_is_nested, map(type, values)))
 
 
 def _grows(values: list[Any]) -> bool:

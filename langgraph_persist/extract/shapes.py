@@ -68,13 +68,10 @@ def message_dict(message: BaseMessage) -> dict[str, Any]:
     """
     values = message.__dict__
     kind: Any = values.get("type")
-    found: dict[str, Any] = {
-        "type": _CHUNK_ROLES.get(kind, kind),
-        "content": values.get("content"),
-    }
+    found = {"type": _CHUNK_ROLES.get(kind, kind), "content": values.get("content")}
     for name in _message_fields(type(message)):
         value = values.get(name)
-        if type(value) not in _EMPTIES or value:
+        if value is not None and (type(value) not in _EMPTIES or value):
             found[name] = value
     if extra := getattr(message, "__pydantic_extra__", None):
         found.update(_filled((name, extra[name]) for name in sorted(extra)))

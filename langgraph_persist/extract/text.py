@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import re
-from typing import Any
+from collections.abc import Callable
+from typing import Any, cast
 
 from langgraph_persist.journal.capture import limited
 
@@ -27,6 +29,16 @@ def clean_text(s: str) -> str:
 def is_a(value: Any, kinds: type | tuple[type, ...]) -> bool:
     """``isinstance`` by the real type, without asking the object, which may lie or raise."""
     return issubclass(type(value), kinds)
+
+
+def class_test(*kinds: type) -> Callable[[type], bool]:
+    """Tells whether a class is one of these, asking each once: abstract ones take their time."""
+
+    @functools.lru_cache(maxsize=1024)
+    def test(cls: type) -> bool:
+        return issubclass(cls, kinds)
+
+    return cast(Callable[[type], bool], test)
 
 
 def qualified_name(cls: type) -> str:
@@ -71,7 +83,9 @@ def is_excerpt(text: str | None) -> bool:
 
 def optional_text(value: Any) -> str | None:
     """The cleaned text, or None for None and for what is no text or number."""
-    if is_a(value, str):
+    if value is None:
+        return None
+    if type(value) is str or is_a(value, str):
         return clean_text(value)
     if is_a(value, (int, float)) and type(value) is not bool:
         return safe_str(value)
@@ -80,7 +94,7 @@ def optional_text(value: Any) -> str | None:
 
 def content_text(content: Any) -> str:
     """The readable text of a message's content: the string, or its text blocks joined."""
-    if is_a(content, str):
+    if type(content) is str or is_a(content, str):
         return clean_text(content)
     if type(content) not in (list, tuple):
         return ""

@@ -30,13 +30,16 @@ MEMORY_ENTRIES = 1_000
 MEMORY_SECONDS = 600
 """After so long without use, what was stored of a thread may have been deleted elsewhere."""
 
+_LATELY = 1.0
+"""Seconds within which one use is as good as another."""
+
 
 class Known:
     """Ids of a thread's stored values, messages and their entries: the newest ones."""
 
     def __init__(self) -> None:
         self.used_at = time.monotonic()
-        self._ids: OrderedDict[UUID, None] = OrderedDict()
+        self._ids: OrderedDict[str, None] = OrderedDict()
         self.entries: dict[tuple[str, str], tuple[str, Any]] = {}
         """By checkpoint_ns and channel: the version last put, and its entry in ``nodes.state``."""
         self._blobs: dict[tuple[str, str], str] = {}
@@ -474,11 +477,14 @@ class Runs:
 
     def known(self, thread_id: str) -> Known:
         """What this process knows to be stored of a thread."""
+        now = time.monotonic()
+        if (known := self._known.get(thread_id)) is not None and now - known.used_at < _LATELY:
+            return known
         with self._lock:
             known = self._known.get(thread_id)
-            if known is None or time.monotonic() - known.used_at > MEMORY_SECONDS:
+            if known is None or now - known.used_at > MEMORY_SECONDS:
                 known = self._known[thread_id] = Known()
-            known.used_at = time.monotonic()
+            known.used_at = now
             self._known.move_to_end(thread_id)
             if len(self._known) > MEMORY_THREADS:
                 self._known.popitem(last=False)
