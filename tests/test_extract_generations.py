@@ -294,6 +294,51 @@ def test_what_a_start_says(event: Any, expected: dict[str, Any]) -> None:
     assert {name: fields[name] for name in expected} == expected
 
 
+def test_settings_that_have_changed_in_place_are_read_again() -> None:
+    params: dict[str, Any] = {"model": "m", "stop": ["a"], "tools": [{"name": "f"}]}
+    serialized: dict[str, Any] = {"id": ["ChatFoo"], "kwargs": {"base_url": "http://a"}}
+    metadata: dict[str, Any] = {"ls_temperature": 0.5, "langgraph_step": 1}
+
+    def told() -> tuple[Any, ...]:
+        start = generation_start(serialized, invocation_params=params, metadata=metadata)
+        names = ("model_name", "temperature", "model_provider", "invocation_params")
+        return *(as_json(start.fields)[name] for name in names), start.endpoint
+
+    first, parameters = told(), {"model": "m", "stop": ["a"], "tools": ["f"]}
+    assert first == ("m", 0.5, "foo", parameters, "http://a")
+    metadata["langgraph_step"] = 2
+    assert told() == first
+    params["stop"].append("b")
+    assert told()[3] == parameters | {"stop": ["a", "b"]}
+    params["tools"][0]["name"] = "g"
+    assert told()[3]["tools"] == ["g"]
+    metadata["ls_temperature"] = 0.7
+    serialized["id"][0], serialized["kwargs"]["base_url"] = "ChatBar", "http://b"
+    assert (told()[1], told()[2], told()[4]) == (0.7, "bar", "http://b")
+    params["model"] = "n"
+    assert told()[0] == "n"
+
+
+def test_only_settings_that_json_tells_exactly_are_known_again() -> None:
+    def key(**params: Any) -> bytes | None:
+        return generation_start(None, invocation_params=params).settings
+
+    class Text(str):
+        pass
+
+    assert key(temperature=1) == key(temperature=1)
+    assert key(temperature=1) != key(temperature=1.0) != key(temperature=True)
+    for odd in (Hostile(), Text("x"), {1: 2}, 2**70, "\ud800", SecretStr("k"), BaseModel, b"x"):
+        assert key(odd=odd) is None
+    assert key(odd="x" * 100_000) is None
+
+
+def test_no_start_changes_what_another_is_told() -> None:
+    start = generation_start(None, invocation_params={"model": "m"})
+    start.fields["model_name"] = "changed"
+    assert generation_start(None, invocation_params={"model": "m"}).fields["model_name"] == "m"
+
+
 JUNK = st.recursive(
     st.none() | st.integers() | st.floats() | st.text() | st.booleans(),
     lambda inner: (

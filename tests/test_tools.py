@@ -247,6 +247,20 @@ def test_what_tools_are_is_as_hidden_as_what_they_do(migrated: str, rows: Any) -
     assert rows("SELECT 1 FROM tool_executions WHERE tool_id IS NULL") == []
 
 
+def test_two_models_that_are_told_of_two_versions_of_a_tool(persist: Persist, rows: Any) -> None:
+    def call(description: str) -> str:
+        @tool(description=description)
+        def search(query: str) -> str:
+            return query
+
+        graph = tool_graph([search], wanted("search", {"query": "x"})).compile()
+        persist.attach(graph).invoke(GO, persist.config("t"))
+        return str(rows("SELECT description FROM tools")[0]["description"])
+
+    told = ["one", "one", "two", "one", "two", "two"]
+    assert [call(description) for description in told] == told
+
+
 def test_an_unchanged_tool_is_sent_once(persist: Persist) -> None:
     graph = persist.attach(tool_graph([weather], wanted("weather", {"city": "x"})).compile())
     sent: list[str] = []

@@ -10,8 +10,10 @@ from langchain_core.outputs import LLMResult
 from langgraph.types import Command
 
 from langgraph_persist.extract.guard import total
-from langgraph_persist.extract.text import content_text
+from langgraph_persist.extract.messages import is_message
+from langgraph_persist.extract.text import class_test, content_text
 
+_is_result = class_test(LLMResult)
 _RESPONSE = "structured_response"
 _ITEMS = 1_000
 
@@ -27,13 +29,14 @@ def _nothing() -> Any:
 @total(_no_keys)
 def answer_keys(value: Any) -> tuple[Hashable, ...]:
     """What an answer is known by, the surest first: a message's id, and a text's hash."""
-    if isinstance(value, LLMResult):
+    if _is_result(type(value)):
         generation = value.generations[0][0]
-        return answer_keys(getattr(generation, "message", None) or generation.text)
-    if isinstance(value, BaseMessage):
+        value = getattr(generation, "message", None) or generation.text
+    own: tuple[Hashable, ...] = ()
+    if is_message(type(value)):
         own = (("id", value.id),) if value.id else ()
-        return (*own, *answer_keys(content_text(value.content)))
-    return (("text", len(value), hash(value)),) if isinstance(value, str) and value else ()
+        value = content_text(value.content)
+    return (*own, ("text", len(value), hash(value))) if isinstance(value, str) and value else own
 
 
 @total(bool)

@@ -6,7 +6,6 @@ do not know, so that folding the two keeps what the start knew.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -15,20 +14,16 @@ from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage
 from langgraph_persist.extract.encode import to_json
 from langgraph_persist.extract.guard import columns, first, mapping, no_fields, total
 from langgraph_persist.extract.keep import Keep
-from langgraph_persist.extract.redact import without_secrets
-from langgraph_persist.extract.schemas import named_tools
+from langgraph_persist.extract.messages import is_message
+from langgraph_persist.extract.settings import MODEL, Told, settings
 from langgraph_persist.extract.shapes import message_dict
-from langgraph_persist.extract.text import clean_text, content_text, optional_text
+from langgraph_persist.extract.text import class_test, clean_text, content_text, optional_text
 from langgraph_persist.extract.usage import is_cache_hit, token_details, token_fields
 
 _PLAIN = Keep()
-_INT = 2**31 - 1
-_MODEL = ("model_name", "model", "model_id", "modelId", "deployment_name")
-_MAX_TOKENS = ("max_tokens", "max_completion_tokens", "max_output_tokens", "max_new_tokens")
 _FINISH = ("finish_reason", "stop_reason", "done_reason", "stopReason", "finishReason")
-
-
-_ENDPOINT = ("base_url", "openai_api_base", "api_base", "azure_endpoint", "endpoint_url")
+_is_human = class_test(HumanMessage)
+_is_system = class_test(SystemMessage)
 
 
 class GenerationStart(NamedTuple):
@@ -39,6 +34,8 @@ class GenerationStart(NamedTuple):
     """The prompt, to be stored by reference (``state_entry``)."""
     endpoint: str | None
     """The URL that the model was told to call, if any."""
+    settings: bytes | None = None
+    """The same for all that is not the prompt; None where that cannot be told."""
 
 
 class Billing(NamedTuple):
@@ -64,25 +61,14 @@ def generation_start(
     A text model's prompt becomes one human message. The rest of the event's payload (tags,
     batch_size) is accepted, so that a handler can pass its keywords on, and not needed.
     """
-    params, info = mapping(invocation_params), mapping(metadata)
     prompt = _prompt(messages, prompts)
-    model = optional_text(_requested_model(params, info, mapping(serialized)))
-    fields = {
-        "model_name": model,
-        "requested_model": model,
-        "model_provider": _provider(info, mapping(serialized), name),
-        "system_prompt": _joined(m for m in prompt if isinstance(m, SystemMessage)),
+    params, info = mapping(invocation_params), mapping(metadata)
+    called = settings(Told(mapping(serialized), params, mapping(options), info, name))
+    spoken = {
+        "system_prompt": _joined([m for m in prompt if _is_system(type(m))]),
         "user_prompt": last_human_text(prompt),
-        "temperature": _temperature(first(params, "temperature"), info.get("ls_temperature")),
-        "max_tokens": _positive(first(params, *_MAX_TOKENS), info.get("ls_max_tokens")),
-        "invocation_params": _public_params(params, mapping(options)),
-        "streamed": _streamed(params) or _streamed(mapping(options)),
-        "prompt_name": optional_text(first(info, "prompt_name", "lc_hub_repo")),
-        "prompt_version": optional_text(first(info, "prompt_version", "lc_hub_commit_hash")),
     }
-    given = mapping(mapping(serialized).get("kwargs"))
-    endpoint = optional_text(first(params, *_ENDPOINT) or first(given, *_ENDPOINT))
-    return GenerationStart(fields, prompt, endpoint)
+    return GenerationStart(called.fields | spoken, prompt, called.endpoint, called.key)
 
 
 @columns(no_fields)
@@ -97,7 +83,7 @@ def generation_end(response: Any, keep: Keep = _PLAIN) -> dict[str, Any]:
     meta = mapping(getattr(message, "response_metadata", None))
     info = mapping(getattr(generation, "generation_info", None))
     usage = getattr(message, "usage_metadata", None)
-    model = first(meta, *_MODEL) or first(llm_output, *_MODEL) or first(info, *_MODEL)
+    model = first(meta, *MODEL) or first(llm_output, *MODEL) or first(info, *MODEL)
     others = _other_generations(response)
     said = _output(generation, message)
     fields = {
@@ -133,66 +119,21 @@ def asked_calls(response: Any) -> dict[str, Any]:
 def last_human_text(messages: Sequence[Any]) -> str | None:
     """The text of the last human message, or None without one."""
     for message in reversed(messages):
-        if isinstance(message, HumanMessage):
+        if _is_human(type(message)):
             return content_text(message.content)
     return None
 
 
 def _prompt(messages: Any, prompts: Any) -> list[BaseMessage]:
-    if isinstance(messages, Sequence) and messages:
-        return [m for m in messages[0] if isinstance(m, BaseMessage)]
+    if (type(messages) is list or isinstance(messages, Sequence)) and messages:
+        return [m for m in messages[0] if is_message(type(m))]
     if isinstance(prompts, Sequence) and prompts and isinstance(prompts[0], str):
         return [HumanMessage(content=prompts[0])]
     return []
 
 
-def _requested_model(
-    params: Mapping[str, Any], info: Mapping[str, Any], serialized: Mapping[str, Any]
-) -> Any:
-    return (
-        info.get("ls_model_name")
-        or first(params, *_MODEL)
-        or first(mapping(serialized.get("kwargs")), *_MODEL)
-    )
-
-
-def _provider(
-    info: Mapping[str, Any], serialized: Mapping[str, Any], name: str | None
-) -> str | None:
-    if found := optional_text(info.get("ls_provider")):
-        return found
-    path = serialized.get("id")
-    if isinstance(path, (list, tuple)) and path:
-        name = path[-1]
-    text = optional_text(name)
-    return text.removeprefix("Chat").removesuffix("Chat").lower() if text else None
-
-
-def _joined(messages: Any) -> str | None:
+def _joined(messages: list[BaseMessage]) -> str | None:
     return "\n\n".join(content_text(m.content) for m in messages) or None
-
-
-def _temperature(*candidates: Any) -> float | None:
-    for value in candidates:
-        if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
-            return float(value)
-    return None
-
-
-def _positive(*candidates: Any) -> int | None:
-    for value in candidates:
-        if isinstance(value, int) and not isinstance(value, bool) and 0 < value <= _INT:
-            return value
-    return None
-
-
-def _public_params(params: Mapping[str, Any], options: Mapping[str, Any]) -> Any:
-    found = {key: value for key, value in {**options, **params}.items() if value is not None}
-    return to_json(without_secrets(named_tools(found))) if found else None
-
-
-def _streamed(params: Mapping[str, Any]) -> bool:
-    return params.get("stream") is True or params.get("streaming") is True
 
 
 def _first_generation(response: Any) -> Any:

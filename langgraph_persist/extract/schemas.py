@@ -30,6 +30,8 @@ def bound_tools(
     The schema of a structured answer is left out, though models are told of it as of a tool.
     """
     params = mapping(invocation_params)
+    if not ("toolConfig" in params or any(map(params.get, _LISTS))):
+        return []
     found = [*_tools(params), *_tools(mapping(params.get("toolConfig")))]
     if not found:
         return []

@@ -75,7 +75,7 @@ def refused_calls(outputs: Any) -> list[dict[str, Any]]:
     and do nothing else: elsewhere such messages are about something else.
     """
     found = _messages(outputs)
-    if not all(isinstance(message, ToolMessage) for message in found):
+    if not found or not all(isinstance(message, ToolMessage) for message in found):
         return []
     return [
         {
@@ -117,6 +117,8 @@ def _kept(output: Any, keep: Keep) -> Any:
 
 def _messages(output: Any) -> list[Any]:
     """What a node adds to the messages, in any of the forms it may be given."""
+    if type(output) is dict:
+        return _messages(output["messages"]) if "messages" in output else []
     if isinstance(output, BaseMessage):
         return [output]
     if isinstance(output, Command):

@@ -53,11 +53,13 @@ class Generations:
         attempt = attempts.begin(span, asked)
         span.generating = Generating(_model_call(span, started), asked, attempt.number)
         self._costs.expect(span.generating.model)
-        row = span.fields | started.fields | {"prompt": prompt}
-        for name in ("system_prompt", "user_prompt"):
-            row[name] = keep.excerpt(row.get(name))
-        row |= {"attempt": attempt.number, "retry_of": attempt.retry_of}
-        self._recording.begin_call(span, keep.rows, row, self._tools.bound(payload))
+        row = span.fields | started.fields
+        row["prompt"] = prompt
+        row["system_prompt"] = keep.excerpt(row.get("system_prompt"))
+        row["user_prompt"] = keep.excerpt(row.get("user_prompt"))
+        row["attempt"], row["retry_of"] = attempt
+        tools = self._tools.bound(payload, started.settings)
+        self._recording.begin_call(span, keep.rows, row, tools)
 
     def streamed(self, span: Span, kind: str, event: Any, chunk: Any = None) -> None:
         """A bit of an answer has come, by an event of this kind."""
@@ -97,12 +99,8 @@ class Generations:
     def _bill(self, span: Span, asked: ModelCall, fields: Fields, billed: Billing) -> Cost:
         """The cost; adds the call to what is around it."""
         tokens = {name: n for name in (*_COUNTS, *_PARTS) if (n := fields.get(name)) is not None}
-        call = asked._replace(
-            models=_names(fields.get("model_name"), *asked.models),
-            tokens=tokens,
-            details=billed.details,
-            service_tier=billed.service_tier,
-        )
+        models = _names(fields.get("model_name"), *asked.models)
+        call = ModelCall(models, asked.provider, asked.endpoint, tokens, *billed, asked.at)
         cost = self._costs.of(call, cache_hit=bool(fields.get("cache_hit")))
         root = span.root
         with root.lock:
@@ -138,6 +136,8 @@ def _prompt_key(started: GenerationStart, stored: Any) -> object:
 
 
 def _remember_calls(root: Root, calls: Mapping[str, Any]) -> None:
+    if not calls:
+        return
     with root.lock:
         root.asked.update(calls)
         while len(root.asked) > _MEMORY:

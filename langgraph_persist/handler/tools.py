@@ -28,10 +28,25 @@ class Tools:
         self._recording = recording
         self._known: OrderedDict[str, tuple[bytes, float]] = OrderedDict()
         """What was recorded of each tool, and when: another process may say otherwise."""
+        self._bound: dict[bytes, float] = {}
+        """By the settings of calls whose tools are recorded: when the first of these was."""
 
-    def bound(self, payload: Mapping[str, Any]) -> Rows:
-        """The rows for the tools that a model is told of, where they are new or have changed."""
-        return [row for tool in bound_tools(**payload) for row in self._register(tool)]
+    def bound(self, payload: Mapping[str, Any], settings: bytes | None = None) -> Rows:
+        """The rows for the tools that a model is told of, where they are new or have changed.
+
+        ``settings`` is the same for calls that tell of the same tools.
+        """
+        since = None if settings is None else self._bound.get(settings)
+        if since is not None and time.monotonic() - since < _MEMORY_SECONDS:
+            return []
+        tools = bound_tools(**payload)
+        rows = [row for tool in tools for row in self._register(tool)]
+        if rows or len(self._bound) >= _MEMORY:
+            self._bound.clear()
+        if settings is not None and not rows:
+            times = [known[1] for tool in tools if (known := self._known.get(tool["name"]))]
+            self._bound[settings] = min(times, default=time.monotonic())
+        return rows
 
     def open(self, span: Span, **event: Any) -> None:
         """A tool is called; ``event`` is what is said of it."""
