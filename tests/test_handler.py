@@ -9,7 +9,8 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated, Any
+from typing import Annotated, Any, TypedDict
+from uuid import uuid4
 
 import psycopg
 import pytest
@@ -87,6 +88,43 @@ def test_sequence(persist: Persist, rows: Any, mode: str) -> None:
     assert all(row["ours"] and row["wrote"] for row in linked)
     assert workflow["id"] == executed["id"]
     assert executed["checkpoint_id"] == nodes[2]["checkpoint_id"]
+
+
+@pytest.mark.parametrize(
+    "element",
+    [
+        lambda i: {"page": i, "text": "x" * 600},
+        lambda i: ["y" * 600, i],
+        lambda i: f"{i}" * 600,
+        lambda i: None if i % 2 else "z" * 900,
+        lambda i: str(uuid4()) * 20,
+    ],
+    ids=["objects", "lists", "texts", "nulls", "ids"],
+)
+def test_lists_of_anything_are_read_whole_in_sql(persist: Persist, rows: Any, element: Any) -> None:
+    """Long lists are stored part by part, as they grow."""
+
+    class Search(TypedDict):
+        found: Annotated[list[Any], operator.add]
+
+    builder = StateGraph(Search)
+    parts = {name: [element(i) for i in range(3)] for name in ("first", "second")}
+    for name, part in parts.items():
+        builder.add_node(name, lambda state, part=part: {"found": part})
+    builder.add_edge(START, "first")
+    builder.add_edge("first", "second")
+    graph = persist.attach(builder.compile(checkpointer=persist.checkpointer))
+    whole = [*parts["first"], *parts["second"]]
+    assert graph.invoke({"found": []}, persist.config("t"))["found"] == whole
+    found = rows("SELECT state_data, input_data, output_data FROM node_states ORDER BY node_id")
+    assert [row["state_data"]["found"] for row in found] == [parts["first"], whole]
+    assert [row["input_data"]["found"] for row in found] == [[], parts["first"]]
+    assert [row["output_data"]["found"] for row in found] == [*parts.values()]
+    assert rows("SELECT result FROM workflow_contents")[0]["result"]["found"] == whole
+    stored = rows("SELECT kind FROM state_values WHERE kind = 'list'")
+    assert len(stored) > 1
+    assert persist.history.last().state_after("second")["found"] == whole
+    assert persist.history.transcript("t")
 
 
 @pytest.mark.parametrize("mode", MODES)
