@@ -121,6 +121,24 @@ def scatter(stock: PostgresSaver, v: int) -> list[str]:
     return ids
 
 
+def test_numbers_of_any_size_that_stock_wrote_are_read_exactly(
+    saver: PersistSaver, migrated: str
+) -> None:
+    checkpoint = empty_checkpoint()
+    checkpoint["channel_values"] = {"n": 2**70, "m": -(2**63) - 1, "x": 1e300, "y": 0.5}
+    checkpoint["channel_versions"] = {name: "1" for name in "nmxy"}
+    metadata: Any = {"step": 1, "deep": [{"n": 2**64}], "x": 1e300}
+    with PostgresSaver.from_conn_string(migrated) as stock:
+        stock.put(config(), checkpoint, metadata, {})
+        theirs = stock.get_tuple(config())
+    ours = saver.get_tuple(config())
+    assert ours is not None and theirs is not None
+    assert ours.checkpoint["channel_values"] == theirs.checkpoint["channel_values"]
+    assert ours.checkpoint["channel_values"]["n"] == 2**70
+    assert ours.metadata == theirs.metadata
+    assert dict(ours.metadata)["deep"] == [{"n": 2**64}]
+
+
 where = st.none() | st.fixed_dictionaries(
     {"thread_id": st.sampled_from("tuv")},
     optional={

@@ -294,7 +294,7 @@ class Database:
     def _pooled(self) -> Iterator[Connection[Any]]:
         pool = self._current_pool()
         try:
-            with pool.connection() as conn, self._borrowed(conn):
+            with pool.connection() as conn, self._lending(pool, conn):
                 self._reached = True
                 try:
                     yield conn
@@ -308,6 +308,12 @@ class Database:
             if is_connection_lost(error) and isinstance(pool, ConnectionPool):
                 pool.check()
             raise
+
+    def _lending(
+        self, pool: Pool | ConnectionPool[Any], conn: Connection[Any]
+    ) -> AbstractContextManager[None]:
+        # One that was opened here is as it has to be.
+        return nullcontext() if isinstance(pool, Pool) else self._borrowed(conn)
 
     @contextmanager
     def _borrowed(self, conn: Connection[Any]) -> Iterator[None]:

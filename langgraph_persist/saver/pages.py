@@ -16,6 +16,8 @@ BYTES = 4 << 20
 """About what a page may take."""
 
 _KEY = ("checkpoint_id", "thread_id", "checkpoint_ns")
+_ORDER = "checkpoint_id DESC, thread_id, checkpoint_ns"
+_OUTER = "c.checkpoint_id DESC, c.thread_id, c.checkpoint_ns"
 
 
 def pages(
@@ -33,14 +35,13 @@ def pages(
     before, whatever was written or deleted meanwhile.
     """
     size, left = FIRST if limit is None or limit > ASKED else limit, limit
-    thread = [] if thread_id is None else [thread_id]
     last: DictRow | None = None
     while True:
         count = size if left is None else min(size, left)
         after, key = _after(last)
         clause = " AND ".join(part for part in (where.removeprefix("WHERE "), after) if part)
-        text = _text(table, clause, in_thread=bool(thread))
-        page = select(text, [*args, *key, count, *thread])
+        text = _text(table, clause) if thread_id is None else _text_in_thread(clause)
+        page = select(text, [*args, *key, count])
         if page:
             yield page
         if left is not None:
@@ -59,13 +60,14 @@ def _after(last: DictRow | None) -> tuple[str, list[str]]:
     return f"checkpoint_id <= %s AND {later}", [id, id, thread_id, ns]
 
 
-def _text(table: str, clause: str, in_thread: bool) -> str:
-    order = "checkpoint_id DESC, thread_id, checkpoint_ns"
+def _text(table: str, clause: str) -> str:
     found = f"SELECT {', '.join(_KEY)} FROM {table}{clause and ' WHERE '}{clause}"
     same = " AND ".join(f"page.{column} = c.{column}" for column in _KEY)
-    same += " AND c.thread_id = %s" if in_thread else ""
-    outer = ", ".join(f"c.{column}" for column in order.split(", "))
-    return f"JOIN ({found} ORDER BY {order} LIMIT %s) AS page ON {same} ORDER BY {outer}"
+    return f"JOIN ({found} ORDER BY {_ORDER} LIMIT %s) AS page ON {same} ORDER BY {_OUTER}"
+
+
+def _text_in_thread(clause: str) -> str:
+    return f"WHERE {clause} ORDER BY {_OUTER} LIMIT %s"
 
 
 def _next_size(size: int, page: list[DictRow]) -> int:

@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
-from functools import partial
+from functools import cache, partial
 from typing import Any, Literal, NoReturn, TypeAlias, TypeVar, cast, get_args
 from uuid import UUID
 
@@ -68,6 +68,7 @@ from langgraph_persist.saver.cached import follow
 from langgraph_persist.saver.callers import StateEdit, opening_loop, state_edit
 from langgraph_persist.saver.deltas import DeltaStates, Opening, edited
 from langgraph_persist.saver.exact import CONSTRUCTORS, dumps
+from langgraph_persist.saver.jsonb import JsonbLoader
 from langgraph_persist.saver.large import TOO_LARGE, select_apart
 from langgraph_persist.saver.pages import pages
 from langgraph_persist.saver.place import Place, checkpoint_in, configurable_of, place_of
@@ -602,7 +603,9 @@ class PersistSaver(PostgresSaver):
             before = {"configurable": {"checkpoint_id": checkpoint_in(before)}}
         where, args = self._search_where(config, _as_filter(filter), before)
         table = f"{quote(self.schemas.checkpoints)}.checkpoints"
-        select = partial(self._select, "list", thread_id, prepare=False)
+        # A thread's pages are found by the key, whatever is asked; the best way to others varies.
+        prepare = None if thread_id is not None and not filter else False
+        select = partial(self._select, "list", thread_id, prepare=prepare)
         most = None if limit is None else count("limit", limit)
         yield from pages(select, table, where, args, most, thread_id)
 
@@ -660,15 +663,12 @@ class PersistSaver(PostgresSaver):
         prepare: bool | None = None,
     ) -> DictRows:
         sql = queries("checkpoints", self.schemas)
-        select, whole = sql["select_checkpoints"], args
-        if thread_id is not None:
-            # Citus asks one node instead of all of them only if every table is told the thread.
-            select = select.replace(".thread_id = c.thread_id", ".thread_id = %s")
-            whole = [thread_id, thread_id, *args]
-        query = f"{select} {where}".encode()
+        query = _selecting(sql["select_checkpoints"], where, in_thread=thread_id is not None)
+        whole = args if thread_id is None else [thread_id, thread_id, *args]
 
         def work(conn: Connection[Any]) -> DictRows:
             with conn.cursor(binary=True, row_factory=dict_row) as cur:
+                cur.adapters.register_loader("jsonb", JsonbLoader)
                 rows = cur.execute(query, whole, prepare=prepare).fetchall()
             return self._with_pending_sends(conn, rows)
 
@@ -893,6 +893,15 @@ class PersistSaver(PostgresSaver):
         return await asyncio.get_running_loop().run_in_executor(
             self.journal.executor, lambda: context.run(work, *args)
         )
+
+
+@cache
+def _selecting(select: str, where: str, *, in_thread: bool) -> bytes:
+    """The query for the checkpoints that a clause finds, of one thread or of any."""
+    if in_thread:
+        # Citus asks one node instead of all of them only if every table is told the thread.
+        select = select.replace(".thread_id = c.thread_id", ".thread_id = %s")
+    return f"{select} {where}".encode()
 
 
 def _edit(config: RunnableConfig) -> StateEdit | None:
