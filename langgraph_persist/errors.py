@@ -109,6 +109,10 @@ class JournalClosed(PersistError, RuntimeError):
 class UnserializableValue(PersistError, TypeError):
     """A state value cannot be stored; give its channel a type that LangGraph can serialise."""
 
+    def __init__(self, message: str | None = None, *, channel: str = "") -> None:
+        super().__init__(message)
+        self.channel = channel
+
 
 class UnreadableValue(PersistError, ValueError):
     """A stored value cannot be read; give the serializer and key that it was written with."""

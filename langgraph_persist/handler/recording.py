@@ -9,6 +9,7 @@ from typing import Any
 
 import psycopg
 from langchain_core.utils.uuid import uuid7
+from langgraph.types import Command
 
 from langgraph_persist.errors import PersistError
 from langgraph_persist.extract import Keep, error_fields, keep_for
@@ -238,6 +239,8 @@ class Recording:
         node.fields.update(fields)
         keep = self.keep(span.root.run, node)
         node.fields["output_data"] = keep.document(outputs)
+        written = outputs.update if isinstance(outputs, Command) else outputs
+        node.channels = tuple(written) if isinstance(written, dict) else ()
         node.rows += self.owned(span.root, keep.rows)
         node.ended = True
         completed = fields["status"] == "completed"

@@ -136,6 +136,10 @@ class OpenNode:
     """Completed nodes below this one whose graph saves no checkpoints of its own."""
     private: bool = False
     """Whether only structure is kept of it and of all that happens in it."""
+    channels: tuple[str, ...] = ()
+    """What it wrote to, as far as its output says so."""
+    refusal: Fields | None = None
+    """The columns of its failure, where what it wrote cannot be stored."""
 
     @property
     def skipped(self) -> bool:
@@ -218,6 +222,24 @@ class Run:
         """What this task wrote is put: a resume will find it, if no checkpoint comes."""
         with self._lock:
             self._written.add(task_id)
+
+    def refuse(self, graph: Graph, channel: str, task_id: str | None, failure: Fields) -> None:
+        """What a node wrote to a channel cannot be stored, so it has failed.
+
+        The task is known where its own writes are refused; a checkpoint is refused for what the
+        last node wrote that wrote to the channel.
+        """
+        with self._lock:
+            if task_id is not None:
+                found = [node] if (node := self._tasks.get(task_id)) is not None else []
+            else:
+                ran = [n for n in self._held if n.graph == graph and not n.skipped]
+                found = [n for n in ran if channel in n.channels] or ran
+                last = max((n.step for n in found), default=0)
+                found = [n for n in found if n.step == last]
+                found = found if len(found) == 1 and not any(n.refusal for n in ran) else []
+            for node in found:
+                node.refusal = failure
 
     def saves(self, graph: Graph, step: int | None = None, checkpoint_id: str = "") -> None:
         """The saver serves this graph, and loaded or saved this step's checkpoint of it."""
@@ -318,10 +340,12 @@ class Run:
         with self._lock:
             held, self._held = self._held, []
         rows: Rows = []
+        refused = {node.graph: node.step for node in held if node.refusal}
         for node in held:
-            if not node.skipped and node.fields["task_id"] not in self._written:
+            built_on_it = node.step > refused.get(node.graph, node.step)
+            if not node.skipped and (built_on_it or node.fields["task_id"] not in self._written):
                 # It ended too late: LangGraph had given up on it, and a resume runs it again.
-                node.fields["status"] = "cancelled"
+                node.fields |= node.refusal or {"status": "cancelled"}
                 self.unplaced.append(node)
                 rows += node.collect({})
                 continue

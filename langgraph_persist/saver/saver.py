@@ -47,7 +47,7 @@ from langgraph_persist.errors import (
     SchemaOutdated,
     UnserializableValue,
 )
-from langgraph_persist.extract import clean_text, keep_for, to_json
+from langgraph_persist.extract import clean_text, error_fields, keep_for, to_json
 from langgraph_persist.extract.todos import CHANNEL
 from langgraph_persist.journal import (
     DeltaWrite,
@@ -76,6 +76,7 @@ from langgraph_persist.saver.plans import Plans
 from langgraph_persist.saver.stock import StockCursor
 from langgraph_persist.saver.unreadable import unreadable
 from langgraph_persist.saver.unseen import Edit, update_rows
+from langgraph_persist.saver.unserializable import unserializable
 from langgraph_persist.saver.values import encrypts, may_be_inline_elsewhere, odd_items, split
 from langgraph_persist.saver.watch import INTERNAL_CHANNELS, Watch
 
@@ -275,8 +276,10 @@ class PersistSaver(PostgresSaver):
                 Blob(thread_id, ns, k, version, *self._dumps(thread_id, None, k, rich[k]))
                 for k, version in versions.items()
             ]
-        except UnserializableValue:
+        except UnserializableValue as error:
             self.journal.runs.forget(thread_id)  # what was to be stored
+            if run is not None:
+                run.refuse(graph, error.channel, None, _failed(error))
             raise
         # First, since it may refuse the checkpoint that nodes wait for.
         whole = checkpoint
@@ -415,20 +418,25 @@ class PersistSaver(PostgresSaver):
         thread_id, ns, at = place_of(config)
         if at is None:
             raise ConfigurationError("the config names no checkpoint_id, which writes belong to")
-        rows = [
-            Write(
-                thread_id,
-                ns,
-                at,
-                task_id,
-                task_path,
-                WRITES_IDX_MAP.get(channel, index),
-                channel,
-                *self._dumps(thread_id, task_path, channel, value),
-            )
-            for index, (channel, value) in enumerate(writes)
-        ]
         run, graph = self.journal.runs.find(config, thread_id, ns)
+        try:
+            rows = [
+                Write(
+                    thread_id,
+                    ns,
+                    at,
+                    task_id,
+                    task_path,
+                    WRITES_IDX_MAP.get(channel, index),
+                    channel,
+                    *self._dumps(thread_id, task_path, channel, value),
+                )
+                for index, (channel, value) in enumerate(writes)
+            ]
+        except UnserializableValue as error:
+            if run is not None:
+                run.refuse(graph, error.channel, task_id, _failed(error))
+            raise
         record: Rows = []
         if run is not None:
             run.wrote(task_id)
@@ -471,16 +479,14 @@ class PersistSaver(PostgresSaver):
         try:
             type_, data = dumps(self.serde, value)
         except Exception as error:
-            node = f", written by node {task_path.rpartition(', ')[2]!r}," if task_path else ""
-            raise UnserializableValue(
-                f"channel {channel!r} of thread {thread_id!r}{node} holds a "
-                f"{type(value).__qualname__} that cannot be serialised: {error}"
-            ) from error
+            args = (self.serde, channel, value, thread_id, task_path, error)
+            raise unserializable(*args) from error
         if len(data) > LARGEST_VALUE:
             raise UnserializableValue(
                 f"channel {channel!r} of thread {thread_id!r} takes {len(data):,} bytes; "
                 f"PostgreSQL holds {LARGEST_VALUE:,} in one value. Store it elsewhere and keep "
-                "its address in the state"
+                "its address in the state",
+                channel=channel,
             )
         return type_, data
 
@@ -911,6 +917,11 @@ def _edit(config: RunnableConfig) -> StateEdit | None:
 
 def _without_namespace(place: Place) -> dict[str, Any]:
     return {"thread_id": place.thread_id, "checkpoint_id": place.checkpoint_id}
+
+
+def _failed(error: UnserializableValue) -> Fields:
+    """The end of a node that wrote what cannot be stored."""
+    return {"status": "failed", **error_fields(error)}
 
 
 def _as_filter(filter: Any) -> dict[str, Any] | None:
