@@ -174,6 +174,50 @@ def test_with_a_foreign_checkpointer(persist: Persist, rows: Any) -> None:
     assert [e["status"] for e in rows(EVENTS)] == ["completed", "cancelled", "pending"]
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_another_process_answers_on_a_foreign_checkpointer(
+    migrated: str, rows: Any, mode: str
+) -> None:
+    saver = InMemorySaver()
+    inputs: list[Any] = [{"count": 0}, Command(resume="ok"), {"count": 0}, {"count": 0}]
+    for value in inputs:
+        with Persist(migrated) as persist:  # remembers nothing of what was before
+            graph = persist.attach(approval_graph().compile(checkpointer=saver))
+            run(graph, mode, value, persist.config("t"))
+    assert [e["status"] for e in rows(EVENTS)] == ["completed", "cancelled", "pending"]
+    workflows = rows("SELECT status, turn FROM workflows ORDER BY turn")
+    assert [tuple(w.values()) for w in workflows] == [
+        ("completed", 1),
+        ("cancelled", 2),
+        ("interrupted", 3),
+    ]
+    orders = rows(
+        "SELECT n.execution_order, n.attempt FROM nodes n JOIN workflows w"
+        " ON w.thread_id = n.thread_id AND w.id = n.workflow_id WHERE w.turn = 1 ORDER BY 1"
+    )
+    assert [tuple(o.values()) for o in orders] == [(1, 1), (2, 1), (3, 2), (4, 1)]
+
+
+def test_a_copied_question_is_answered_on_its_own(migrated: str, rows: Any) -> None:
+    with Persist(migrated) as persist:
+        approval(persist).invoke({"count": 0}, persist.config("t"))
+        persist.checkpointer.copy_thread("t", "copy", record=True)
+    with Persist(migrated) as persist:
+        approval(persist).invoke(Command(resume="ok"), persist.config("copy"))
+        assert [event.thread_id for event in persist.history.pending()] == ["t"]
+        approval(persist).invoke(Command(resume="ok"), persist.config("t"))
+    workflows = rows("SELECT thread_id, status FROM workflows ORDER BY 1")
+    assert [tuple(w.values()) for w in workflows] == [("copy", "completed"), ("t", "completed")]
+
+
+def test_nobody_is_asked_on_a_thread_that_was_deleted(persist: Persist, rows: Any) -> None:
+    approval(persist).invoke({"count": 0}, persist.config("t"))
+    persist.checkpointer.delete_thread("t")
+    assert persist.history.pending() == []
+    assert [e["status"] for e in rows(EVENTS)] == ["cancelled"]
+    assert [w["status"] for w in rows("SELECT status FROM workflows")] == ["cancelled"]
+
+
 def test_a_reader_who_stops_at_the_question_interrupts(persist: Persist, rows: Any) -> None:
     graph = approval(persist)
     for chunk in (stream := graph.stream({"count": 0}, persist.config("t"))):

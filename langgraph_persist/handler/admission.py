@@ -1,7 +1,8 @@
-"""Start events that ask the database: whether a limit is reached, and whether an id is free.
+"""Start events that ask the database: about limits, ids, and workflows that go on.
 
-Only these do while a graph waits, and only where a run names an organization or a user, or is given
-an id. In an async run they are awaited, in the way of :mod:`langgraph_persist.handler.ending`.
+Only these do while a graph waits, and only where a run names an organization or a user, is given
+an id, or goes on with a thread whose checkpoints are not ours. In an async run they are awaited, in
+the way of :mod:`langgraph_persist.handler.ending`.
 """
 
 from __future__ import annotations
@@ -9,12 +10,16 @@ from __future__ import annotations
 import asyncio
 import inspect
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
+from functools import partial
 from types import MethodType
 from typing import Any, TypeVar, cast
 
-from langgraph_persist.handler.reused import Doubt, is_of_this_moment
+from langgraph.types import Command
+
+from langgraph_persist.extract import is_resume
+from langgraph_persist.handler.reused import is_of_this_moment
 from langgraph_persist.quotas import Answer, Request, ask
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -35,8 +40,9 @@ def needs_admission(start: F) -> F:
     """A handler's start event, whose workflow must be within the limits of its organization.
 
     A run with the id of an earlier one of its thread is recorded by another id, whichever process
-    recorded that. Where the database cannot be asked, it is admitted, and its id kept. In async
-    runs it waits for room in a full journal first.
+    recorded that. One that goes on with what an earlier process recorded is part of that, whoever
+    saved its checkpoints. Where the database cannot be asked, it is admitted, and its id kept. In
+    async runs it waits for room in a full journal first.
 
     Raises:
         QuotaExceeded: it is not; it is recorded as refused.
@@ -48,34 +54,33 @@ class _Starting:
     def __init__(self, start: Callable[..., None]) -> None:
         self.__doc__ = start.__doc__
 
-        def blocking(handler: Any, *args: Any, **kwargs: Any) -> None:
-            _settle_id(handler, kwargs)
-            if handler.quotas is None or (request := handler.request(args[1], kwargs)) is None:
-                return start(handler, *args, **kwargs)
-            answer = _ask(handler, request)
+        def answered(handler: Any, answer: Answer, *args: Any, **kwargs: Any) -> Any:
+            """Start it; the commit of its record, if it is refused."""
             _answer.set(answer)
             start(handler, *args, **kwargs)
-            if answer.refusal is not None:
-                if (recorded := handler.refuse(kwargs["run_id"], answer.refusal)) is not None:
-                    recorded.result()
-                raise answer.refusal
-            return None
+            return answer.refusal and handler.refuse(kwargs["run_id"], answer.refusal)
+
+        def blocking(handler: Any, *args: Any, **kwargs: Any) -> None:
+            for question in _questions(handler, args[1], kwargs):
+                question()
+            if (request := _request(handler, args[1], kwargs)) is None:
+                return start(handler, *args, **kwargs)
+            answer = _ask(handler, request)
+            if (recorded := answered(handler, answer, *args, **kwargs)) is not None:
+                recorded.result()
+            return _refuse(answer)
 
         async def awaiting(handler: Any, *args: Any, **kwargs: Any) -> None:
             await handler.journal.has_room()
-            if (doubt := _doubt(handler, kwargs)) is not None:
-                await asyncio.wrap_future(handler.journal.executor.submit(handler.settle, doubt))
-            if handler.quotas is None or (request := handler.request(args[1], kwargs)) is None:
+            for question in _questions(handler, args[1], kwargs):
+                await asyncio.wrap_future(handler.journal.executor.submit(question))
+            if (request := _request(handler, args[1], kwargs)) is None:
                 return start(handler, *args, **kwargs)
             asked = handler.journal.executor.submit(_ask, handler, request)
             answer = await asyncio.wrap_future(asked)
-            _answer.set(answer)
-            start(handler, *args, **kwargs)
-            if answer.refusal is not None:
-                if (recorded := handler.refuse(kwargs["run_id"], answer.refusal)) is not None:
-                    await asyncio.wrap_future(recorded)
-                raise answer.refusal
-            return None
+            if (recorded := answered(handler, answer, *args, **kwargs)) is not None:
+                await asyncio.wrap_future(recorded)
+            return _refuse(answer)
 
         self._blocking, self._awaiting = blocking, awaiting
 
@@ -87,17 +92,28 @@ class _Starting:
         return MethodType(self._blocking, handler)
 
 
-def _doubt(handler: Any, event: Mapping[str, Any]) -> Doubt | None:
-    """The id of a root run that may be another one's."""
-    if event.get("parent_run_id") is not None or is_of_this_moment(event.get("run_id")):
-        return None
-    doubt: Doubt | None = handler.doubt(event)
-    return doubt
+def _refuse(answer: Answer) -> None:
+    if answer.refusal is not None:
+        raise answer.refusal
 
 
-def _settle_id(handler: Any, event: Mapping[str, Any]) -> None:
-    if (doubt := _doubt(handler, event)) is not None:
-        handler.settle(doubt)
+def _request(handler: Any, inputs: Any, event: Mapping[str, Any]) -> Request | None:
+    return None if handler.quotas is None else handler.request(inputs, event)
+
+
+def _questions(handler: Any, inputs: Any, event: Mapping[str, Any]) -> Sequence[Callable[[], None]]:
+    """What the database is to be asked before a root run starts."""
+    if event.get("parent_run_id") is not None:
+        return ()
+    questions: list[Callable[[], None]] = []
+    doubt = None if is_of_this_moment(event.get("run_id")) else handler.doubt(event)
+    if doubt is not None:
+        questions.append(partial(handler.settle, doubt))
+    if is_resume(inputs) or isinstance(inputs, Command):
+        thread_id = handler.strange_thread(event)
+        if thread_id is not None:
+            questions.append(partial(handler.recall, thread_id))
+    return questions
 
 
 def _ask(handler: Any, request: Request) -> Answer:

@@ -62,6 +62,7 @@ from langgraph_persist.handler.recording import Recording
 from langgraph_persist.handler.reused import Doubt, settle
 from langgraph_persist.handler.skipped import Skipped, course_of, is_router
 from langgraph_persist.handler.spans import Kind, Root, RunKind, Span, current_task, spans_of
+from langgraph_persist.handler.strange import recall, saves_elsewhere
 from langgraph_persist.handler.tools import Tools
 from langgraph_persist.handler.tracing import trace_policy, traced_input, traced_output
 from langgraph_persist.journal import (
@@ -433,6 +434,20 @@ class PersistCallbackHandler(GraphCallbackHandler):
         settle(doubt, self.journal, self._spans)
 
     @guarded
+    def strange_thread(self, event: Mapping[str, Any]) -> str | None:
+        """The thread that a run goes on with, if its checkpoints are not ours and it is unknown."""
+        call = graph_call()
+        if call is None or self.journal.closed or not saves_elsewhere(call, self.journal):
+            return None
+        thread_id = _thread(call.configurable)
+        is_known = thread_id is None or self.journal.runs.remembers(thread_id)
+        return None if is_known else thread_id
+
+    def recall(self, thread_id: str) -> None:
+        """Ask the database how far the thread's last workflow has come."""
+        recall(thread_id, self.journal)
+
+    @guarded
     def request(self, inputs: Any, event: Mapping[str, Any]) -> Request | None:
         """Who asks for a new workflow, if this event is to start one that a limit may refuse."""
         given = event.get("metadata") or {}
@@ -548,6 +563,7 @@ class PersistCallbackHandler(GraphCallbackHandler):
             run=run,
             kind=_run_kind(inputs, called) if is_graph else "start",
             is_graph=is_graph,
+            saves_elsewhere=saves_elsewhere(call, self.journal),
             name=name,
             workflow=told
             | {

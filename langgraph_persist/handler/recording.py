@@ -98,9 +98,14 @@ class Recording:
             self._continue(root)
         elif root.kind != "start":
             root.workflow["replay_of"] = loaded.workflow_id if loaded else None
-        elif root.is_graph and self.journal.runs.unfinished(run.thread_id):
+        elif self._leaves_behind(root):
             rows = [("superseded", {"thread_id": run.thread_id, "id": run.id})]
         return self._opening_rows(root) + rows
+
+    def _leaves_behind(self, root: Root) -> bool:
+        """Whether a new input may leave something unfinished that no checkpoint of ours tells."""
+        unfinished = root.is_graph and self.journal.runs.unfinished(root.run.thread_id)
+        return root.saves_elsewhere or bool(unfinished)
 
     def _continue(self, root: Root) -> None:
         """Go on with the thread's last workflow, counting on where it stopped."""

@@ -60,6 +60,8 @@ class Root:
     ended: bool = False
     interrupted: bool = False
     is_graph: bool = False
+    saves_elsewhere: bool = False
+    """Whether it is a graph whose checkpoints are not ours."""
     commands: bool = False
     """Whether its input is a Command that answers nothing: where there is something to continue,
     it continues that."""

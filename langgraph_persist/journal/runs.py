@@ -527,6 +527,11 @@ class Runs:
             if len(self._unfinished) > MEMORY_THREADS:
                 self._unfinished.popitem(last=False)
 
+    def remembers(self, thread_id: str) -> bool:
+        """Whether a workflow is remembered for the thread."""
+        with self._lock:
+            return thread_id in self._unfinished
+
     def unfinished(self, thread_id: str) -> Progress | None:
         """The workflow that was remembered last for the thread; it is forgotten."""
         with self._lock:

@@ -745,7 +745,8 @@ class PersistSaver(PostgresSaver):
     def delete_thread(self, thread_id: str, *, record: Record = "keep") -> None:
         """Delete all checkpoints and writes of a thread, in one transaction.
 
-        Its record is kept, the session marked in its ``metadata``; or deleted along with it.
+        Its record is kept, the session marked in its ``metadata`` and what waits in it for a human
+        cancelled; or deleted along with it.
 
         Raises:
             ConfigurationError: ``record`` is neither ``"keep"`` nor ``"delete"``.
@@ -755,9 +756,10 @@ class PersistSaver(PostgresSaver):
         thread_id = thread_name(thread_id)
         self._settle(thread_id)
         names = ["delete_checkpoints", "delete_blobs", "delete_writes"]
-        names += ["delete_session", "reopen_periods"] if record == "delete" else ["mark_session"]
-        periods = self._recorded_periods(thread_id) if record == "delete" else []
-        self._transact(names, {"thread_id": thread_id, "rows": Jsonb(periods, dumps=orjson.dumps)})
+        kept = ["mark_session", "cancel_workflows", "cancel_requests"]
+        names += [*(kept if record == "keep" else ["delete_session"]), "reopen_periods"]
+        periods = Jsonb(self._recorded_periods(thread_id), dumps=orjson.dumps)
+        self._transact(names, {"thread_id": thread_id, "rows": periods})
         self.journal.runs.forget(thread_id)
 
     async def adelete_thread(self, thread_id: str, *, record: Record = "keep") -> None:
@@ -793,7 +795,7 @@ class PersistSaver(PostgresSaver):
         if record:
             sql = queries("threads", self.schemas)
             names += [name for name in sql if name.startswith("copy_")]
-        params = {"source": source, "target": target, "thread_id": target}
+        params = {"source": source, "target": target, "thread_id": target, "record": record}
         self._transact(names, params | {"thread": Jsonb({"thread_id": target})})
 
     def _require_copyable(self, source: str, target: str, record: bool) -> None:

@@ -139,11 +139,14 @@ WHERE thread_id = %(thread_id)s AND checkpoint_id = ANY(%(checkpoint_ids)s)
 GROUP BY checkpoint_id
 
 -- copy_checkpoints --
--- Copies a thread's checkpoints to another thread; what is there stays.
+-- Copies a thread's checkpoints to another thread; with the record goes which workflow saved them.
 INSERT INTO {{checkpoint_schema}}.checkpoints (
-    thread_id, checkpoint_ns, checkpoint_id, parent_checkpoint_id, type, checkpoint, metadata
+    thread_id, checkpoint_ns, checkpoint_id, parent_checkpoint_id, type, checkpoint, metadata,
+    workflow_id
 )
-SELECT %(target)s, checkpoint_ns, checkpoint_id, parent_checkpoint_id, type, checkpoint, metadata
+SELECT
+    %(target)s, checkpoint_ns, checkpoint_id, parent_checkpoint_id, type, checkpoint, metadata,
+    CASE WHEN %(record)s::boolean THEN workflow_id END
 FROM {{checkpoint_schema}}.checkpoints WHERE thread_id = %(source)s
 ON CONFLICT (thread_id, checkpoint_ns, checkpoint_id) DO NOTHING
 

@@ -86,6 +86,13 @@ ORDER BY
     r.thread_id, r.id, r.event_data ->> 'todo_id' = ANY(todo.names) DESC NULLS LAST, todo.id
 ON CONFLICT (thread_id, id) DO NOTHING
 
+-- last_workflow --
+-- The workflow that a thread began last.
+SELECT w.id FROM {{schema}}.workflows AS w
+WHERE w.thread_id = %(thread_id)s
+ORDER BY w.started_at DESC, w.id DESC
+LIMIT 1
+
 -- progress --
 -- How far a workflow has come: its last place in the order, and the tries of unfinished tasks.
 SELECT

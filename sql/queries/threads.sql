@@ -8,6 +8,16 @@ UPDATE {{schema}}.sessions AS s SET
 FROM (SELECT now(), jsonb_build_object('checkpoints_deleted_at', now())) AS this (moment, mark)
 WHERE s.thread_id = %(thread_id)s
 
+-- cancel_workflows --
+-- Cancels the workflows of a thread that nothing can continue any more.
+UPDATE {{schema}}.workflows AS w SET status = 'cancelled', updated_at = now()
+WHERE w.thread_id = %(thread_id)s AND w.status = 'interrupted'
+
+-- cancel_requests --
+-- Cancels what waits for a human in a thread where no answer would be heard.
+UPDATE {{schema}}.hitl_events AS e SET status = 'cancelled', updated_at = now()
+WHERE e.thread_id = %(thread_id)s AND e.status = 'pending'
+
 -- delete_session --
 -- Deletes a session and, by its foreign keys, all that is recorded of it.
 DELETE FROM {{schema}}.sessions WHERE thread_id = %(thread_id)s
