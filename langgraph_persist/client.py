@@ -18,7 +18,7 @@ import psycopg
 from langchain_core.runnables import Runnable, RunnableConfig
 from langgraph.checkpoint.serde.base import CipherProtocol, SerializerProtocol
 
-from langgraph_persist.arguments import durations, seconds
+from langgraph_persist.checks import durations, instance, schema_names, seconds, thread_name
 from langgraph_persist.database.connection import RETRY_FOR, Database, Target
 from langgraph_persist.database.queries import Schemas
 from langgraph_persist.database.statements import Statements
@@ -46,7 +46,7 @@ from langgraph_persist.projections import (
     Promotion,
 )
 from langgraph_persist.quotas import Organizations, Users
-from langgraph_persist.saver import PersistSaver, state_of
+from langgraph_persist.saver import PersistSaver, checked_serde, state_of
 from langgraph_persist.usage import Price, Prices, Usage
 
 if TYPE_CHECKING:
@@ -142,6 +142,9 @@ class Persist:
             raise ConfigurationError("the record and the checkpoints need schemas of their own")
         durations(session_ttl=session_ttl, hitl_timeout=hitl_timeout)
         seconds("retry_for", retry_for)
+        instance("directory", directory, (str, Path), "a path")
+        schema_names(schema=schema, checkpoint_schema=checkpoint_schema)
+        checked_serde(serde)
         self._target = url if url is not None else os.environ.get(URL_VARIABLE) or None
         self._schema, self._checkpoint_schema = schema, checkpoint_schema
         self._migrate, self._serde, self._retry_for = migrate, serde, retry_for
@@ -386,7 +389,15 @@ class Persist:
             return self._engine
 
     def attach(self, graph: G) -> G:
-        """The graph, or any runnable, with the handler on every run of it."""
+        """The compiled graph, or any runnable, with the handler on every run of it.
+
+        Raises:
+            ConfigurationError: it is neither.
+        """
+        if not isinstance(graph, Runnable):
+            compile = " that is not compiled: give builder.compile(checkpointer=…)"
+            told = compile if hasattr(graph, "compile") else ": give a compiled graph or a runnable"
+            raise ConfigurationError(f"cannot attach to a {type(graph).__name__}{told}")
         return graph.with_config(callbacks=[self.handler])  # type: ignore[return-value]
 
     def project(
@@ -448,8 +459,9 @@ class Persist:
         Raises:
             ConfigurationError: there is no thread_id.
         """
-        if thread_id is None:
-            raise ConfigurationError("the thread_id is None; every conversation needs its own")
+        thread_name(thread_id)
+        for name in ("metadata", "configurable"):
+            instance(name, given.get(name), (Mapping, type(None)), "a mapping")
         whose = {"session_id": thread_id, "user": user, "organization": organization}
         metadata = {key: value for key, value in whose.items() if value is not None}
         metadata |= given.pop("metadata", None) or {}
@@ -466,6 +478,8 @@ class Persist:
             DurabilityError: something could not be committed; its notes tell of further threads.
             TimeoutError: it took longer than ``timeout`` seconds in all; the rest stays queued.
         """
+        if timeout is not None:
+            seconds("timeout", timeout)
         return self._opened().flush(timeout)
 
     def threads(
@@ -564,12 +578,14 @@ class Persist:
         Raises:
             ConfigurationError: ``lost_after`` is too short for heartbeats every 10 seconds.
         """
+        durations(lost_after=instance("lost_after", lost_after, timedelta, "a timedelta"))
         if lost_after < timedelta(seconds=2 * INTERVAL):
             raise ConfigurationError(
                 f"runs are heard of every {INTERVAL:.0f} seconds: lost_after must be at least twice"
                 " that"
             )
-        return self._opened().reaper.reap(lost_after.total_seconds())
+        patience = min(lost_after, timedelta(days=36_500))
+        return self._opened().reaper.reap(patience.total_seconds())
 
     def index_metadata(self) -> None:
         """Build an index for filters on checkpoint metadata, as in ``list(filter=…)``.
@@ -644,6 +660,7 @@ class Persist:
 def _ddl(url: str | None, schema: str, checkpoint_schema: str | None) -> str:
     from langgraph_persist.migrate import current, ddl
 
+    schema_names(schema=schema, checkpoint_schema=checkpoint_schema)
     if url is None:
         return ddl(Schemas(schema, checkpoint_schema or "public"))
     with Database(url).connect() as conn:

@@ -17,7 +17,7 @@ from langgraph.constants import START
 from langgraph.errors import ParentCommand
 from langgraph.types import Command
 
-from langgraph_persist.arguments import durations
+from langgraph_persist.checks import durations
 from langgraph_persist.database.connection import Target
 from langgraph_persist.errors import DurabilityError, JournalClosed, QuotaExceeded
 from langgraph_persist.extract import (

@@ -17,7 +17,7 @@ from langgraph_persist.history.compare import Comparison, Diff
 from langgraph_persist.history.contents import Row
 from langgraph_persist.history.humans import HitlEvent
 from langgraph_persist.history.records import Node, Workflow, read_workflow
-from langgraph_persist.history.replay import prepare, root_config
+from langgraph_persist.history.replay import gone, prepare, root_config
 from langgraph_persist.history.threads import NOT_RECORDED, Thread, TranscriptLine
 
 T = TypeVar("T")
@@ -121,7 +121,10 @@ class History:
         if node.input_checkpoint_id is None:
             raise NotRecorded(f"it is not recorded which checkpoint {node!r} ran from")
         if not node.checkpoint_ns:
-            return root_config(node)
+            config = root_config(node)
+            if not self.rows("checkpoint_is_there", config["configurable"]):
+                raise gone(node)
+            return config
         path = _path(node, self.workflow(node.workflow_id).nodes)
         sql = self._statements
         return self._run_once(lambda conn: prepare(conn, sql, path))

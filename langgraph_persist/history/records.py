@@ -412,10 +412,7 @@ class _Parts:
         key = {"thread_id": node.thread_id, "node_id": node.id}
         rows = self._source.rows("node_state", key)
         if not rows or rows[0]["state"] is None:
-            raise NotRecorded(
-                f"no state was recorded after {node!r}; only a node that completed in a graph "
-                "with a checkpointer has one"
-            )
+            raise NotRecorded(f"no state was recorded after {node!r}; {_why_no_state(node)}")
         state: dict[str, Any] = self.whole(rows[0]["state"])
         return state
 
@@ -431,6 +428,15 @@ class _Parts:
 
     def _rows(self, statement: str) -> list[Row]:
         return self._source.rows(statement, self._workflow)
+
+
+def _why_no_state(node: Node) -> str:
+    if node.status != "completed" or node.checkpoint_id is None:
+        return "only a node that completed in a graph with a checkpointer has one"
+    return (
+        "its content was left out, by capture='structure', by exclude= or by an encrypting serde= "
+        "(with which record_cipher= keeps content, encrypted)"
+    )
 
 
 def read_workflow(source: Source, row: Row) -> Workflow:

@@ -37,6 +37,14 @@ def root_config(node: Node) -> RunnableConfig:
     return {"configurable": where}
 
 
+def gone(node: Node) -> NotRecorded:
+    """The error for a node whose checkpoint is not there any more."""
+    return NotRecorded(
+        f"the checkpoint that {node!r} ran from is gone, by a retention or a deletion of its "
+        "thread: its graph cannot run again from there"
+    )
+
+
 def prepare(conn: Connection[Any], sql: Mapping[str, str], path: Sequence[Node]) -> RunnableConfig:
     """Copy the checkpoints that a node and those around it ran from; the config that starts there.
 
@@ -60,7 +68,7 @@ def prepare(conn: Connection[Any], sql: Mapping[str, str], path: Sequence[Node])
                 "parents": Jsonb(places),
             }
             if conn.execute(sql["fork_checkpoint"].encode(), params).rowcount != 1:
-                raise NotRecorded(f"the checkpoint that {node!r} ran from is gone")
+                raise gone(node)
             conn.execute(sql["fork_blobs"].encode(), params)
             places[namespace] = new_id
             if below is not None:

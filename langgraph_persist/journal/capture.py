@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeAlias
 
 import orjson
 
+from langgraph_persist.checks import count, instance
 from langgraph_persist.errors import ConfigurationError
 from langgraph_persist.journal.failures import Failures
 
@@ -60,11 +61,12 @@ class Capture:
         """
         if mode not in ("full", "structure"):
             raise ConfigurationError(f'capture is "full" or "structure", not {mode!r}')
+        instance("exclude", exclude, (Mapping, type(None)), 'a mapping of "channels" and "nodes"')
         excluded = {kind: _names(kind, names) for kind, names in (exclude or {}).items()}
         limit = MAX_BYTES if max_payload_bytes is None else max_payload_bytes
-        if limit < 1:
-            raise ConfigurationError(f"max_payload_bytes must be at least 1, not {limit}")
-        redactors = () if redact is None else (redact,) if callable(redact) else tuple(redact)
+        count("max_payload_bytes", limit, least=1)
+        several = redact if isinstance(redact, Iterable) else () if redact is None else (redact,)
+        redactors = (redact,) if callable(redact) else tuple(several)
         if not all(map(callable, redactors)):
             raise ConfigurationError("redact is a callable, or a list of callables")
         return cls(
@@ -116,8 +118,8 @@ EVERYTHING = Capture()
 def _names(kind: str, names: Iterable[str]) -> frozenset[str]:
     if kind not in ("channels", "nodes"):
         raise ConfigurationError(f'exclude has "channels" and "nodes", not {kind!r}')
-    if isinstance(names, str):
-        raise ConfigurationError(f"exclude[{kind!r}] is a list of names, not a string")
+    if isinstance(names, str) or not isinstance(names, Iterable):
+        raise ConfigurationError(f"exclude[{kind!r}] is a list of names, not {names!r:.100}")
     return frozenset(names)
 
 

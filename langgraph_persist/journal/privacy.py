@@ -8,6 +8,8 @@ from typing import Any
 import orjson
 from langgraph.checkpoint.serde.base import CipherProtocol
 
+from langgraph_persist.checks import methods
+from langgraph_persist.errors import UnreadableValue
 from langgraph_persist.journal.capture import LARGEST, MAX_BYTES, Capture, limited, too_large
 from langgraph_persist.journal.unit import Fields, Late, Rows
 
@@ -118,7 +120,7 @@ class Seal:
     """
 
     def __init__(self, cipher: CipherProtocol) -> None:
-        self._cipher = cipher
+        self._cipher = methods("record_cipher", cipher, ("encrypt", "decrypt"))
 
     def close(self, data: bytes) -> orjson.Fragment:
         """JSON, encrypted."""
@@ -135,9 +137,18 @@ class Seal:
         if not isinstance(value, dict):
             return value
         if value.keys() == {"cipher", "data"}:
-            data = self._cipher.decrypt(value["cipher"], base64.b64decode(value["data"]))
-            return orjson.loads(data)
+            return orjson.loads(self._decrypt(value["cipher"], base64.b64decode(value["data"])))
         return {key: self.open(item) for key, item in value.items()}
+
+    def _decrypt(self, cipher: str, data: bytes) -> bytes:
+        try:
+            return self._cipher.decrypt(cipher, data)
+        except Exception as error:
+            why = " ".join(f"{type(error).__name__}: {error}".split()).rstrip(": .")
+            raise UnreadableValue(
+                f"the record is encrypted by {cipher!r} and cannot be read ({why}); give the "
+                "record_cipher= that it was written with, its key included"
+            ) from error
 
     def rows(self, rows: Rows) -> Rows:
         """The rows with every content column sealed; states and prompts are so already."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Hashable
 
-from langgraph_persist.arguments import seconds
+from langgraph_persist.checks import schema_names, seconds
 from langgraph_persist.database.connection import Database, Target
 from langgraph_persist.journal.journal import Journal
 
@@ -23,6 +23,7 @@ def share(
 
     ``retry_for``, where it is given, holds for all who share it.
     """
+    schema_names(schema=schema, checkpoint_schema=checkpoint_schema)
     patience = None if retry_for is None else seconds("retry_for", retry_for)
     database = Database(target)
     where = database.conninfo if isinstance(target, str) else id(target)

@@ -96,6 +96,8 @@ class Projections:
             raise ConfigurationError(f"on_error is 'fail' or 'record', not {on_error!r}")
 
         def decorate(function: F) -> F:
+            if not callable(function):
+                raise ConfigurationError(f"a projection is a function, not {function!r:.100}")
             if inspect.iscoroutinefunction(function):
                 raise ConfigurationError(f"a projection is no coroutine function: {function!r}")
             name = str(getattr(function, "__name__", function))

@@ -11,7 +11,7 @@ from typing import Literal, TypeAlias
 
 import psycopg
 
-from langgraph_persist.arguments import count, durations, identifiers
+from langgraph_persist.checks import count, durations, identifiers
 from langgraph_persist.database.connection import Database
 from langgraph_persist.database.queries import Schemas
 from langgraph_persist.errors import ConfigurationError

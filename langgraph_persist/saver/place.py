@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from langchain_core.runnables import RunnableConfig
 
-from langgraph_persist.arguments import identifier, thread_name
+from langgraph_persist.checks import identifier, thread_name
 from langgraph_persist.errors import ConfigurationError
 
 

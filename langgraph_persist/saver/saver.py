@@ -36,7 +36,7 @@ from psycopg import Connection, Cursor
 from psycopg.rows import DictRow, dict_row, tuple_row
 from psycopg.types.json import Jsonb
 
-from langgraph_persist.arguments import count, identifiers, instance, thread_name
+from langgraph_persist.checks import count, identifiers, instance, thread_name
 from langgraph_persist.database.connection import Target
 from langgraph_persist.database.queries import Schemas, queries, quote
 from langgraph_persist.errors import (
@@ -77,7 +77,13 @@ from langgraph_persist.saver.stock import StockCursor
 from langgraph_persist.saver.unreadable import unreadable
 from langgraph_persist.saver.unseen import Edit, update_rows
 from langgraph_persist.saver.unserializable import unserializable
-from langgraph_persist.saver.values import encrypts, may_be_inline_elsewhere, odd_items, split
+from langgraph_persist.saver.values import (
+    checked_serde,
+    encrypts,
+    may_be_inline_elsewhere,
+    odd_items,
+    split,
+)
 from langgraph_persist.saver.watch import INTERNAL_CHANNELS, Watch
 
 T = TypeVar("T")
@@ -128,7 +134,7 @@ class PersistSaver(PostgresSaver):
         journal: Journal | None = None,
         projector: Projector | None = None,
     ) -> None:
-        super().__init__(cast(Any, conn), serde=serde)
+        super().__init__(cast(Any, conn), serde=checked_serde(serde))
         self._watch = Watch(projector)
         self._owns_journal = journal is None
         self.journal = journal or share(conn, schema, checkpoint_schema, retry_for)

@@ -4,13 +4,28 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from langgraph.checkpoint.serde.encrypted import EncryptedSerializer
 from langgraph.checkpoint.serde.types import _DeltaSnapshot
 
+from langgraph_persist.checks import methods
+
+T = TypeVar("T")
+
 LONGEST_TEXT = 1_000
 """Characters; a longer text is stored once a version, not again in every checkpoint."""
+
+
+def checked_serde(serde: T) -> T:
+    """A serializer, as upstream's savers take it, or None for their own.
+
+    Raises:
+        ConfigurationError: it is none.
+    """
+    if serde is None:
+        return serde
+    return methods("serde", serde, ("dumps_typed", "loads_typed"), ("dumps", "loads"))
 
 
 def encrypts(serde: object) -> bool:

@@ -10,6 +10,7 @@ from decimal import Decimal, InvalidOperation, localcontext
 from fnmatch import fnmatchcase
 from typing import NamedTuple, Required, TypeAlias, TypedDict
 
+from langgraph_persist.checks import instance
 from langgraph_persist.errors import ConfigurationError
 
 TokenPrice: TypeAlias = Decimal | int | float | str
@@ -102,6 +103,7 @@ class Prices:
         Raises:
             ConfigurationError: one of them is none.
         """
+        instance("prices", prices, (Mapping, type(None)), "a mapping of models to prices")
         return cls({name.lower(): _rates(name, price) for name, price in (prices or {}).items()})
 
     def cost(self, call: ModelCall) -> tuple[Decimal, str] | None:

@@ -1,3 +1,9 @@
+-- checkpoint_is_there --
+-- A row if a checkpoint is there.
+SELECT c.checkpoint_id FROM {{checkpoint_schema}}.checkpoints AS c
+WHERE c.thread_id = %(thread_id)s AND c.checkpoint_ns = %(checkpoint_ns)s
+    AND c.checkpoint_id = %(checkpoint_id)s
+
 -- fork_checkpoint --
 -- A copy of a checkpoint that a run can start from, below the copies of those around it.
 INSERT INTO {{checkpoint_schema}}.checkpoints (

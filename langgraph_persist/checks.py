@@ -12,6 +12,9 @@ from langgraph_persist.errors import ConfigurationError
 
 T = TypeVar("T")
 
+LONGEST_NAME = 63
+"""Bytes; PostgreSQL would cut a longer one."""
+
 _NO_NAMES = (bytes, bytearray, list, tuple, dict, set, frozenset)
 
 
@@ -66,6 +69,18 @@ def identifier(name: str, value: Any) -> str:
     if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
         raise ConfigurationError(f"a {name} cannot contain a lone surrogate: {text!r:.100}")
     return text
+
+
+def schema_names(**given: Any) -> None:
+    """Names of PostgreSQL schemas, or None."""
+    for name, value in given.items():
+        if value is None:
+            continue
+        instance(name, value, str, "the name of a PostgreSQL schema")
+        if not 1 <= len(identifier(name, value).encode()) <= LONGEST_NAME:
+            raise ConfigurationError(
+                f"{name} is a name of 1 to {LONGEST_NAME} bytes, not {value!r:.100}"
+            )
 
 
 def thread_name(value: Any) -> str:

@@ -13,7 +13,7 @@ from langgraph.checkpoint.base import empty_checkpoint
 from langgraph.checkpoint.serde.encrypted import EncryptedSerializer
 
 from langgraph_persist import Persist, PersistSaver
-from langgraph_persist.errors import ConfigurationError, UnreadableValue
+from langgraph_persist.errors import ConfigurationError, NotRecorded, UnreadableValue
 from tests.graphs import chain_of
 from tests.test_encryption import Xor
 
@@ -194,3 +194,110 @@ def test_a_write_that_cannot_be_read_is_named(encrypted: str) -> None:
         pytest.raises(UnreadableValue, match="what task task wrote to 'c' of thread 'w'"),
     ):
         saver.get_tuple(config("w"))
+
+
+def nodes_of(persist: Persist) -> Any:
+    graph = persist.attach(chain_of(["a", "b"]).compile(checkpointer=persist.checkpointer))
+    graph.invoke({"count": 0}, persist.config("t"))
+    return persist.history.last().nodes
+
+
+@pytest.mark.parametrize(
+    "options", [{"serde": EncryptedSerializer(Xor())}, {"capture": "structure"}]
+)
+def test_a_state_that_was_left_out_says_why(migrated: str, options: Any) -> None:
+    with Persist(migrated, **options) as persist:
+        node = nodes_of(persist)[0]
+        for read in (lambda: node.state, lambda: persist.history.diff(node)):
+            with pytest.raises(NotRecorded, match=r"left out.* serde=.*record_cipher= keeps"):
+                read()
+        chain_of(["a"]).compile().invoke({"count": 0}, {"callbacks": [persist.handler]})
+        with pytest.raises(NotRecorded, match="in a graph with a checkpointer"):
+            persist.history.last().state_after("a")
+
+
+def test_a_replay_from_a_checkpoint_that_is_gone_is_refused(persist: Persist) -> None:
+    first, second = nodes_of(persist)
+    assert persist.history.replay_config(first)["configurable"]["thread_id"] == "t"
+    persist.retain(keep_last=1, grace=timedelta(0))
+    for node in (first, second):
+        with pytest.raises(NotRecorded, match="is gone, by a retention"):
+            persist.history.replay_config(node)
+
+
+@pytest.mark.parametrize(
+    ("cipher", "message"),
+    [(Tagged(b"left"), r"\(ValueError: MAC check failed\); give the record_cipher="), (Xor(), "")],
+)
+def test_a_record_of_another_key_says_so(migrated: str, cipher: Any, message: str) -> None:
+    serde = EncryptedSerializer(Tagged(b"right"))
+    with Persist(migrated, serde=serde, record_cipher=Tagged(b"right")) as persist:
+        assert nodes_of(persist)[0].state["count"] == 1
+    with Persist(migrated, serde=serde, record_cipher=cipher) as persist:
+        whole = f"encrypted by 'tagged' and cannot be read.*{message}.* key included"
+        with pytest.raises(UnreadableValue, match=whole):
+            _ = persist.history.last().nodes[0].state
+
+
+MISTAKEN: list[tuple[dict[str, Any], str]] = [
+    ({"serde": "x"}, "serde is an object with dumps_typed and loads_typed, not 'x'"),
+    ({"record_cipher": "x"}, "record_cipher is an object with encrypt and decrypt, not 'x'"),
+    ({"schema": 5}, "schema is the name of a PostgreSQL schema, not 5"),
+    ({"schema": ""}, "schema is a name of 1 to 63 bytes, not ''"),
+    ({"schema": "x" * 64}, "schema is a name of 1 to 63 bytes"),
+    ({"schema": "a\x00"}, "cannot contain NUL"),
+    ({"checkpoint_schema": ["public"]}, "checkpoint_schema is the name of"),
+    ({"directory": 5}, "directory is a path, not 5"),
+    ({"prices": 5}, "prices is a mapping"),
+    ({"exclude": 5}, "exclude is a mapping"),
+    ({"exclude": {"channels": 5}}, r"exclude\['channels'\] is a list of names, not 5"),
+    ({"redact": 5}, "redact is a callable"),
+    ({"max_payload_bytes": "1"}, "max_payload_bytes is a whole number, at least 1, not '1'"),
+]
+
+
+@pytest.mark.parametrize(("options", "message"), MISTAKEN)
+def test_a_mistaken_setting_is_refused_at_once(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        Persist("postgresql://", **options)
+    if options.keys() <= {"serde", "schema", "checkpoint_schema"}:
+        with pytest.raises(ConfigurationError, match=message):
+            PersistSaver("postgresql://", **options)
+
+
+def test_a_serializer_of_the_old_kind_is_taken(migrated: str) -> None:
+    old: Any = type("Old", (), {"dumps": staticmethod(repr), "loads": staticmethod(eval)})()
+    PersistSaver(migrated, serde=old).close()
+
+
+def test_only_what_runs_can_be_attached_to(persist: Persist) -> None:
+    built: Any = chain_of(["a"])
+    with pytest.raises(ConfigurationError, match=r"StateGraph that is not compiled: .*\.compile\("):
+        persist.attach(built)
+    for other in (None, "graph", print):
+        nothing: Any = other
+        with pytest.raises(ConfigurationError, match="give a compiled graph or a runnable"):
+            persist.attach(nothing)
+
+
+@pytest.mark.parametrize(
+    ("mistake", "message"),
+    [
+        (lambda p: p.config(""), "thread_id is empty"),
+        (lambda p: p.config("a\ud800"), "lone surrogate"),
+        (lambda p: p.config("t", metadata=5), "metadata is a mapping, not 5"),
+        (lambda p: p.config("t", configurable="x"), "configurable is a mapping, not 'x'"),
+        (lambda p: p.flush("1"), "timeout is a number of seconds"),
+        (lambda p: p.flush(-1), "timeout is a number of seconds"),
+        (lambda p: p.reap("1"), "lost_after is a timedelta, not '1'"),
+        (lambda p: p.retain(sessions=5, keep_last=1), "sessions is a list of ids, not 5"),
+        (lambda p: p.retain(sessions=["a\x00"], keep_last=1), "cannot contain NUL"),
+        (lambda p: p.project("table")(5), "a projection is a function, not 5"),
+        (lambda p: p.project(5)(print), "a table's name, Table or model"),
+        (lambda p: p.migrate(p.url, schema=5, sql=True), "schema is the name of"),
+    ],
+)
+def test_a_mistaken_argument_is_refused(persist: Persist, mistake: Any, message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        mistake(persist)
+    persist.reap(timedelta.max)
