@@ -291,14 +291,7 @@ class Persist:
         """What was recorded."""
         from langgraph_persist.history import History
 
-        journal = self._opened()
-        return History(
-            journal.database.run,
-            journal.schemas,
-            flush=journal.drain,
-            decrypt=self._seal.open if self._seal else None,
-            load=self._load_state,
-        )
+        return History(self._statements(*History.AREAS), load=self._load_state)
 
     def _load_state(self, config: RunnableConfig) -> Mapping[str, Any] | None:
         found = self.checkpointer.get_tuple(config)
@@ -457,12 +450,15 @@ class Persist:
         and ``configurable`` and ``metadata``, which are added to.
 
         Raises:
-            ConfigurationError: there is no thread_id.
+            ConfigurationError: there is no thread_id, or it or a name is empty.
         """
         thread_name(thread_id)
         for name in ("metadata", "configurable"):
             instance(name, given.get(name), (Mapping, type(None)), "a mapping")
         whose = {"session_id": thread_id, "user": user, "organization": organization}
+        for name in ("user", "organization"):
+            if isinstance(value := whose[name], str) and not value.strip():
+                raise ConfigurationError(f"{name} is a text that is not empty, not {value!r}")
         metadata = {key: value for key, value in whose.items() if value is not None}
         metadata |= given.pop("metadata", None) or {}
         configurable = (given.pop("configurable", None) or {}) | {"thread_id": thread_id}

@@ -91,15 +91,15 @@ def test_a_turn_and_a_session_have_one_evaluation_each(persist: Persist) -> None
         ({"score": -0.5}, ConfigurationError, "not -0.5"),
         ({"score": float("nan")}, ConfigurationError, "not nan"),
         ({"score": float("inf")}, ConfigurationError, "not inf"),
-        ({"score": "50"}, ConfigurationError, "not str"),
-        ({"score": True}, ConfigurationError, "not bool"),
-        ({"score": None}, ConfigurationError, "missing"),
+        ({"score": "50"}, ConfigurationError, "score is a number, not '50'"),
+        ({"score": True}, ConfigurationError, "not True"),
+        ({"score": None}, ConfigurationError, "not None"),
         ({"analysis": ""}, ConfigurationError, "not empty"),
         ({"analysis": " \n"}, ConfigurationError, "not empty"),
         ({"analysis": None}, ConfigurationError, "a text"),
         ({"details": {"a": {1, 2}}}, ConfigurationError, "details must be JSON"),
         ({"details": {"a": float("nan")}}, ConfigurationError, "details must be JSON"),
-        ({"details": ["a"]}, ConfigurationError, "details is a mapping, not list"),
+        ({"details": ["a"]}, ConfigurationError, "details is a mapping, not a list"),
         ({"details": {"score": 1}}, ConfigurationError, "score is an argument of its own"),
         ({"turn": 0}, ConfigurationError, "a whole number from 1, not 0"),
         ({"turn": True}, ConfigurationError, "not True"),
@@ -209,7 +209,7 @@ def test_a_list_is_of_what_is_asked_for(persist: Persist) -> None:
     assert scores(since=newest.created_at) == [50]
     assert scores(until=rest[-1].created_at) == []
     assert scores(limit=2, before=newest) == [3, 2]
-    with pytest.raises(ConfigurationError, match="no type 'TURN'"):
+    with pytest.raises(ConfigurationError, match="or 'HOLISTIC_FLOW', not 'TURN'"):
         persist.evaluations.list(type="TURN")  # type: ignore[arg-type]
     with pytest.raises(ConfigurationError, match="limit"):
         persist.evaluations.list(limit=0)

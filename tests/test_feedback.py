@@ -55,6 +55,25 @@ def test_feedback_is_about_a_turn(persist: Persist) -> None:
     assert persist.sessions.get("t").status == "active"
 
 
+def test_feedback_on_a_turn_is_about_its_plan(persist: Persist) -> None:
+    chat(persist, "t", "one", "two")
+    two, one = persist.history.workflows()
+    plans = {}
+    for place, made_at, workflow in (("", 1, one), ("", 2, one), ("sub:1", 3, one), ("", 4, two)):
+        plans[place, made_at] = uuid4()
+        query(
+            persist.url,
+            "INSERT INTO plans (thread_id, id, workflow_id, checkpoint_ns, created_at) VALUES"
+            f" ('t', '{plans[place, made_at]}', '{workflow.id}', '{place}',"
+            f" '2026-01-0{made_at}') RETURNING id",
+        )
+    assert persist.feedback.record("t", turn=1, rating=5).plan_id == plans["", 2]
+    assert persist.feedback.record("t", workflow=two, rating=5).plan_id == plans["", 4]
+    other = plans["sub:1", 3]
+    assert persist.feedback.record("t", turn=1, plan=other, rating=5).plan_id == other
+    assert persist.feedback.record("t", rating=5).plan_id is None
+
+
 def test_feedback_is_about_a_plan_and_what_made_it(persist: Persist) -> None:
     chat(persist, "t", "one")
     (workflow,) = persist.history.workflows()
@@ -92,13 +111,13 @@ def test_feedback_can_be_changed_by_its_id(persist: Persist) -> None:
         ({"type": 1}, ConfigurationError, "type is a text"),
         ({"user": " "}, ConfigurationError, "user is a text"),
         ({"context": {"a": object()}}, ConfigurationError, "context must be JSON"),
-        ({"context": "page"}, ConfigurationError, "context is a mapping, not str"),
+        ({"context": "page"}, ConfigurationError, "context is a mapping, not 'page'"),
         ({"turn": 3}, NotRecorded, "thread 't' has no turn 3"),
         ({"turn": -1}, ConfigurationError, "a whole number from 1"),
         ({"workflow": "w"}, ConfigurationError, "workflow is a UUID, not 'w'"),
         ({"workflow": UUID(int=1)}, NotRecorded, "thread 't' has no workflow 0000"),
         ({"plan": UUID(int=1)}, NotRecorded, "thread 't' has no plan 0000"),
-        ({"id": 7}, ConfigurationError, "id is a UUID, not 7"),
+        ({"id": 7}, ConfigurationError, "id is a UUID or a text, not 7"),
     ],
     ids=str,
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import FrozenInstanceError
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -17,9 +17,9 @@ from psycopg.types.json import Jsonb
 
 from langgraph_persist.database.connection import Database
 from langgraph_persist.database.queries import Schemas
+from langgraph_persist.database.statements import Statements
 from langgraph_persist.errors import ConfigurationError, NotRecorded
 from langgraph_persist.history import History, Node
-from langgraph_persist.history.reader import Runner
 
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
 
@@ -111,16 +111,23 @@ def record(conn: Connection[Any]) -> Record:
     return Record(conn)
 
 
+Reading = Callable[..., History]
+
+
 @pytest.fixture
-def run(migrated: str) -> Iterator[Runner]:
+def reading(migrated: str) -> Iterator[Reading]:
     database = Database(migrated)
-    yield database.run
+
+    def made(flush: Callable[[], object] = lambda: None) -> History:
+        return History(Statements(database, Schemas(), *History.AREAS, flush=flush))
+
+    yield made
     database.close()
 
 
 @pytest.fixture
-def history(run: Runner) -> History:
-    return History(run, Schemas())
+def history(reading: Reading) -> History:
+    return reading()
 
 
 def names(nodes: Any) -> list[str]:
@@ -133,7 +140,7 @@ def test_an_empty_record_says_so(history: History) -> None:
         history.last()
     with pytest.raises(NotRecorded, match="no workflow"):
         history.workflow(uuid4())
-    with pytest.raises(ConfigurationError, match="ids are UUIDs"):
+    with pytest.raises(ConfigurationError, match="id is a UUID"):
         history.workflow("thread-1")
 
 
@@ -211,7 +218,7 @@ def test_pages_meet_without_gap_or_overlap(history: History, record: Record) -> 
 
 
 def test_a_page_cannot_be_empty_or_start_nowhere(history: History) -> None:
-    with pytest.raises(ConfigurationError, match="limit must be at least 1"):
+    with pytest.raises(ConfigurationError, match="limit is a whole number from 1, not 0"):
         history.workflows(limit=0)
     with pytest.raises(NotRecorded):
         history.workflows(before=uuid4())
@@ -276,12 +283,12 @@ def test_nodes_of_a_resume_come_after_those_before_it(history: History, record: 
     assert [row.position for row in workflow.timeline().rows] == [1, 2, 3, 4]
 
 
-def test_parts_are_read_once(run: Runner, record: Record) -> None:
+def test_parts_are_read_once(reading: Reading, record: Record) -> None:
     flushes: list[int] = []
     record.session("t")
     id = record.workflow("t")
     record.node("t", id, 1)
-    workflow = History(run, Schemas(), flush=lambda: flushes.append(1)).last()
+    workflow = reading(flush=lambda: flushes.append(1)).last()
 
     assert len(workflow.nodes) == 1
     record.node("t", id, 2)
@@ -290,9 +297,9 @@ def test_parts_are_read_once(run: Runner, record: Record) -> None:
     assert len(flushes) == 2
 
 
-def test_reading_sees_what_flush_writes(run: Runner, record: Record) -> None:
+def test_reading_sees_what_flush_writes(reading: Reading, record: Record) -> None:
     record.session("t")
-    history = History(run, Schemas(), flush=lambda: record.workflow("t"))
+    history = reading(flush=lambda: record.workflow("t"))
     assert history.last().turn == 1
 
 

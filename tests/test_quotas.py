@@ -412,7 +412,7 @@ def test_users_have_roles(persist: Persist) -> None:
 
 
 def test_mistakes_are_told(persist: Persist) -> None:
-    with pytest.raises(ConfigurationError, match="no role 'boss'; there are admin"):
+    with pytest.raises(ConfigurationError, match="or 'viewer', not 'boss'"):
         persist.users.save("ann", role="boss")  # type: ignore[arg-type]
     for wrong in (-1, "many", 1.5, True):
         with pytest.raises(ConfigurationError, match="max_users is a whole number from 0"):

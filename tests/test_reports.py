@@ -646,19 +646,19 @@ def test_numbers_that_are_none_do_no_harm(persist: Persist, migrated: str) -> No
 def test_mistakes_are_told(reports: Reports) -> None:
     naive = datetime(2026, 1, 1)
     for ask in (reports.user_success, reports.node_performance, reports.model_usage):
-        with pytest.raises(ConfigurationError, match="has no time zone"):
+        with pytest.raises(ConfigurationError, match="since is a datetime with a time zone"):
             ask(since=naive)
-        with pytest.raises(ConfigurationError, match="at least 1, not 0"):
+        with pytest.raises(ConfigurationError, match="limit is a whole number from 1, not 0"):
             ask(limit=0)
         with pytest.raises(ConfigurationError, match="nothing is since"):
             ask(since=END, until=START)
-    with pytest.raises(ConfigurationError, match="has no time zone"):
+    with pytest.raises(ConfigurationError, match="since is a datetime with a time zone"):
         reports.refresh(naive)
-    with pytest.raises(ConfigurationError, match="no costs by 'week'; there are day, org"):
+    with pytest.raises(ConfigurationError, match="'model' or a Sequence, not 'week'"):
         reports.costs("week")  # type: ignore[arg-type]
     with pytest.raises(ConfigurationError, match='time zone "Mars/Olympus" not recognized'):
         reports.costs(timezone="Mars/Olympus")
-    with pytest.raises(ConfigurationError, match="'x' is no workflow id"):
+    with pytest.raises(ConfigurationError, match="workflow is a UUID, not 'x'"):
         reports.timeline("x")
 
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from typing import Any
 
 import psycopg
 import pytest
@@ -156,6 +157,15 @@ def test_a_session_expires_when_its_time_is_over(migrated: str) -> None:
         "early": "active",
         "late": "active",
     }
+
+
+@pytest.mark.parametrize("name", ["user", "organization"])
+def test_nobody_is_nameless(persist: Persist, name: str) -> None:
+    whose: dict[str, Any] = {"thread_id": "t", "user": "ann", "organization": "acme"}
+    with pytest.raises(ConfigurationError, match=f"{name} is a text that is not empty"):
+        persist.config(**whose | {name: " "})
+    with pytest.raises(ConfigurationError, match=f"{name} is a text that is not empty"):
+        persist.recorder.start_workflow(**whose | {name: ""})
 
 
 def statuses(url: str) -> dict[str, str]:

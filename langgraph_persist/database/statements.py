@@ -10,6 +10,7 @@ from psycopg.rows import DictRow, dict_row
 
 from langgraph_persist.database.connection import Database
 from langgraph_persist.database.queries import Schemas, queries
+from langgraph_persist.database.text import storable
 
 T = TypeVar("T")
 Row: TypeAlias = DictRow
@@ -31,7 +32,8 @@ class Transaction:
         return self._execute(name, params).rowcount
 
     def _execute(self, name: str, params: Mapping[str, object]) -> Cursor[Row]:
-        return self._cursor.execute(self._sql[name].encode(), params, prepare=False)
+        given = {name: _storable(value) for name, value in params.items()}
+        return self._cursor.execute(self._sql[name].encode(), given, prepare=False)
 
 
 class Statements:
@@ -58,7 +60,8 @@ class Statements:
 
     def rows(self, name: str, /, **params: object) -> list[Row]:
         """What a statement gives; it must be idempotent, as it is repeated on a lost connection."""
-        rows = self.transaction(lambda t: t.rows(name, **params))
+        self._flush()
+        rows = self._database.run(lambda conn: self._on(conn).rows(name, **params))
         if (decrypt := self._decrypt) is None:
             return rows
         return [{column: decrypt(value) for column, value in row.items()} for row in rows]
@@ -68,7 +71,17 @@ class Statements:
         self._flush()
 
         def run(conn: Connection[Any]) -> T:
-            with conn.transaction(), conn.cursor(row_factory=dict_row) as cursor:
-                return work(Transaction(cursor, self._sql))
+            with conn.transaction():
+                return work(self._on(conn))
 
         return self._database.run(run)
+
+    def _on(self, conn: Connection[Any]) -> Transaction:
+        return Transaction(conn.cursor(row_factory=dict_row), self._sql)
+
+
+def _storable(value: Any) -> Any:
+    """A parameter whose text, if it has any, PostgreSQL takes."""
+    if isinstance(value, str):
+        return storable(value)
+    return [_storable(one) for one in value] if isinstance(value, list) else value

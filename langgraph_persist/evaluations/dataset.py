@@ -13,7 +13,7 @@ from typing import IO, Any, TypeAlias
 from langgraph_persist.errors import ConfigurationError
 from langgraph_persist.extract import to_json_bytes
 
-File: TypeAlias = "str | os.PathLike[str] | IO[str] | IO[bytes]"
+File: TypeAlias = str | os.PathLike[str] | IO[str] | IO[bytes]
 
 
 def write_lines(file: File, rows: Iterable[dict[str, Any]]) -> int:

@@ -7,11 +7,12 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, TypeAlias, get_args
+from typing import Any, TypeAlias
 
 import psycopg
 from langchain_core.utils.uuid import uuid7
 
+from langgraph_persist.arguments import Count, Moment, Name, Score, TurnNumber, checked
 from langgraph_persist.database.statements import Row, Statements
 from langgraph_persist.errors import ConfigurationError, NotRecorded
 from langgraph_persist.evaluations.content import SEALED, Content, require_object
@@ -27,7 +28,7 @@ from langgraph_persist.evaluations.exchange import Exchange, with_exchanges
 from langgraph_persist.evaluations.pages import by_session, newest
 from langgraph_persist.evaluations.progress import progress
 from langgraph_persist.evaluations.report import Evaluation, EvaluationReport, EvaluationType
-from langgraph_persist.evaluations.session import References, SessionTurns, require_turn
+from langgraph_persist.evaluations.session import References, SessionTurns
 from langgraph_persist.evaluations.subjects import Turn
 from langgraph_persist.extract import clean_text, to_json_bytes
 from langgraph_persist.history import History
@@ -45,6 +46,7 @@ _COMPLETED = ("completed",)
 _FILTERS = ("thread_id", "evaluation_type", "evaluator", "user", "min_score", "max_score")
 
 
+@checked
 class Evaluations:
     """Records, makes, reads and exports evaluations.
 
@@ -61,11 +63,11 @@ class Evaluations:
 
     def record(
         self,
-        thread: str,
+        thread: Name,
         *,
-        turn: int | None = None,
+        turn: TurnNumber | None = None,
         score: float | Decimal,
-        analysis: str,
+        analysis: Name,
         details: Mapping[str, Any] | None = None,
         evaluator: str | None = None,
     ) -> Evaluation:
@@ -84,8 +86,6 @@ class Evaluations:
             ConfigurationError: a value cannot be recorded.
         """
         value = require_score(score)
-        if not isinstance(analysis, str) or not analysis.strip():
-            raise ConfigurationError("an analysis is a text that says why, and is not empty")
         found = require_object("details", details)
         if taken := {"score", "analysis"} & found.keys():
             raise ConfigurationError(f"{taken.pop()} is an argument of its own, not one of details")
@@ -93,14 +93,13 @@ class Evaluations:
             require_name(evaluator)
         return self._save(thread, turn, Judgement(value, analysis, found), evaluator)
 
-    def get(self, thread: str, turn: int | None = None) -> Evaluation:
+    def get(self, thread: Name, turn: TurnNumber | None = None) -> Evaluation:
         """The evaluation of a turn, or without one of the session as a whole.
 
         Raises:
             NotRecorded: there is none.
         """
-        key = {"thread_id": clean_text(thread), "turn": require_turn(turn)}
-        for row in self._statements.rows("evaluation", **key):
+        for row in self._statements.rows("evaluation", thread_id=thread, turn=turn):
             return _evaluation(row)
         what = "as a whole" if turn is None else f"turn {turn}"
         raise NotRecorded(f"no evaluation of thread {thread!r}, {what}, is recorded")
@@ -112,11 +111,11 @@ class Evaluations:
         type: EvaluationType | None = None,
         evaluator: str | None = None,
         user: str | None = None,
-        min_score: float | None = None,
-        max_score: float | None = None,
-        since: datetime | None = None,
-        until: datetime | None = None,
-        limit: int = 50,
+        min_score: Score | None = None,
+        max_score: Score | None = None,
+        since: Moment | None = None,
+        until: Moment | None = None,
+        limit: Count = 50,
         before: Evaluation | None = None,
     ) -> Page:
         """A page of evaluations, the newest first.
@@ -143,12 +142,12 @@ class Evaluations:
 
     def evaluate_turns(
         self,
-        thread: str,
+        thread: Name,
         evaluator: Judge,
         *,
         name: str | None = None,
         turns: Collection[int] | None = None,
-        statuses: Collection[str] = _COMPLETED,
+        statuses: str | Collection[str] = _COMPLETED,
         references: References | None = None,
         scale: float | None = None,
         again: bool = False,
@@ -188,24 +187,22 @@ class Evaluations:
 
     async def aevaluate_turns(
         self,
-        thread: str,
+        thread: Name,
         evaluator: Judge,
         *,
         name: str | None = None,
         turns: Collection[int] | None = None,
-        statuses: Collection[str] = _COMPLETED,
+        statuses: str | Collection[str] = _COMPLETED,
         references: References | None = None,
         scale: float | None = None,
         again: bool = False,
-        concurrency: int = CONCURRENCY,
+        concurrency: Count = CONCURRENCY,
         progress: bool | None = None,
     ) -> EvaluationReport:
         """The same on an event loop, ``concurrency`` turns at a time.
 
         The evaluator is awaited if it is async, and runs in threads if it is not.
         """
-        if concurrency < 1:
-            raise ConfigurationError(f"concurrency must be at least 1, not {concurrency}")
         asked = Evaluator(evaluator, name, scale)
         opening = self._evaluating(thread, asked, turns, statuses, references, again, progress)
         evaluating, report = await asyncio.to_thread(opening.__enter__)
@@ -217,7 +214,7 @@ class Evaluations:
 
     def evaluate_session(
         self,
-        thread: str,
+        thread: Name,
         evaluator: Judge,
         *,
         name: str | None = None,
@@ -243,7 +240,7 @@ class Evaluations:
 
     async def aevaluate_session(
         self,
-        thread: str,
+        thread: Name,
         evaluator: Judge,
         *,
         name: str | None = None,
@@ -270,10 +267,10 @@ class Evaluations:
         type: EvaluationType | None = None,
         evaluator: str | None = None,
         user: str | None = None,
-        min_score: float | None = None,
-        max_score: float | None = None,
-        since: datetime | None = None,
-        until: datetime | None = None,
+        min_score: Score | None = None,
+        max_score: Score | None = None,
+        since: Moment | None = None,
+        until: Moment | None = None,
     ) -> int:
         """Write evaluations as JSON lines of ``input``, ``output``, ``score``; returns how many.
 
@@ -304,7 +301,7 @@ class Evaluations:
         again: bool,
         shown: bool | None,
     ) -> Iterator[tuple[Evaluating, EvaluationReport]]:
-        session = SessionTurns(self._statements, self._history(), clean_text(thread))
+        session = SessionTurns(self._statements, self._history(), thread)
         wanted, left_out = session.wanted(turns, statuses)
         before = set() if again else session.evaluated_by(clean_text(evaluator.name))
         report = EvaluationReport(
@@ -326,7 +323,7 @@ class Evaluations:
         self, thread: str, evaluator: Evaluator, again: bool
     ) -> tuple[SessionTurns, Evaluation | None]:
         """The session, and its evaluation if it is still good."""
-        session = SessionTurns(self._statements, self._history(), clean_text(thread))
+        session = SessionTurns(self._statements, self._history(), thread)
         if not session.of_status(_COMPLETED):
             raise NotRecorded(f"no turn of thread {thread!r} has completed")
         try:
@@ -355,12 +352,12 @@ class Evaluations:
             "analysis": NOT_KEPT if analysis is None else analysis,
         }
         row: dict[str, Any] = {
-            "thread_id": clean_text(thread),
+            "thread_id": thread,
             "id": uuid7(),
             "details": to_json_bytes(details).decode(),
-            "evaluator": None if evaluator is None else clean_text(evaluator),
+            "evaluator": evaluator,
         }
-        if require_turn(turn) is not None:
+        if turn is not None:
             row["turn"] = turn
         try:
             (saved,) = self._statements.rows("save_session" if turn is None else "save_turn", **row)
@@ -370,7 +367,7 @@ class Evaluations:
 
     def _missing(self, thread: str, turn: int | None) -> NotRecorded:
         try:
-            last = SessionTurns(self._statements, self._history(), clean_text(thread)).last
+            last = SessionTurns(self._statements, self._history(), thread).last
         except NotRecorded:
             return NotRecorded(f"no session of thread {thread!r} is recorded")
         return NotRecorded(f"thread {thread!r} has no turn {turn}; its last one is {last}")
@@ -385,12 +382,8 @@ def _filters(
     max_score: float | None,
     **times: datetime | None,
 ) -> dict[str, Any]:
-    if type is not None and type not in get_args(EvaluationType):
-        known = ", ".join(get_args(EvaluationType))
-        raise ConfigurationError(f"no type {type!r} of evaluations; there are {known}")
-    texts = (thread, type, evaluator, user)
-    values = [None if text is None else clean_text(text) for text in texts]
-    return dict(zip(_FILTERS, [*values, min_score, max_score], strict=True)) | times
+    values = (thread, type, evaluator, user, min_score, max_score)
+    return dict(zip(_FILTERS, values, strict=True)) | times
 
 
 def _evaluation(row: Row) -> Evaluation:

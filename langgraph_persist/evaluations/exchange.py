@@ -82,12 +82,13 @@ def _last_said(history: History, thread_id: str, lists: set[str]) -> dict[str, s
     """The answers at the ends of stored lists."""
     if not lists:
         return {}
-    params = {"thread_id": thread_id, "ids": [UUID(id) for id in lists]}
-    ends = {str(row["id"]): row for row in history.rows("ends_of_lists", params)}
+    wanted = [UUID(id) for id in lists]
+    rows = history.rows("ends_of_lists", thread_id=thread_id, ids=wanted)
+    ends = {str(row["id"]): row for row in rows}
     entries = {id: _entries(row) for id, row in ends.items()}
     ids = {entry for found in entries.values() for entry in found if isinstance(entry, str)}
-    params = {"thread_id": thread_id, "ids": [UUID(id) for id in ids]}
-    said = {str(row["id"]): _of_row(row) for row in history.rows("said", params)}
+    rows = history.rows("said", thread_id=thread_id, ids=[UUID(id) for id in ids])
+    said = {str(row["id"]): _of_row(row) for row in rows}
     return {
         id: _answer(said.get(entry) if isinstance(entry, str) else entry for entry in found)
         for id, found in entries.items()

@@ -12,14 +12,13 @@ import orjson
 import psycopg
 from langchain_core.utils.uuid import uuid7
 
+from langgraph_persist.arguments import Count, Moment, Name, Rating, TurnNumber, checked, uuid_of
 from langgraph_persist.database.statements import Row, Statements, Transaction
 from langgraph_persist.errors import ConfigurationError, NotRecorded
 from langgraph_persist.evaluations.content import Content, require_object
 from langgraph_persist.evaluations.dataset import File, write_lines
 from langgraph_persist.evaluations.exchange import Exchange, with_exchanges
 from langgraph_persist.evaluations.pages import by_session, newest
-from langgraph_persist.evaluations.session import require_turn
-from langgraph_persist.extract import clean_text
 from langgraph_persist.history import History, Workflow
 
 
@@ -45,7 +44,11 @@ class FeedbackEntry:
 
 Page: TypeAlias = "list[FeedbackEntry]"
 
+_FILTERS = ("thread_id", "turn", "plan_id", "user", "feedback_type", "min_rating", "max_rating")
+_UNFILTERED = dict.fromkeys((*_FILTERS, "since", "until", "id"))
 
+
+@checked
 class Feedback:
     """Records, reads and exports what users thought."""
 
@@ -56,14 +59,14 @@ class Feedback:
 
     def record(
         self,
-        thread: str,
+        thread: Name,
         *,
-        rating: int | None = None,
-        type: str | None = None,
-        comment: str | None = None,
+        rating: Rating | None = None,
+        type: Name | None = None,
+        comment: Name | None = None,
         context: Mapping[str, Any] | None = None,
-        user: str | None = None,
-        turn: int | None = None,
+        user: Name | None = None,
+        turn: TurnNumber | None = None,
         workflow: Workflow | UUID | str | None = None,
         plan: UUID | str | None = None,
         id: UUID | str | None = None,
@@ -90,19 +93,18 @@ class Feedback:
         if rating is None and type is None and comment is None and not found:
             raise ConfigurationError("feedback has a rating, a type, a comment or a context")
         row: dict[str, Any] = {
-            "thread_id": clean_text(thread),
+            "thread_id": thread,
             "id": _uuid("id", id) or uuid7(),
-            "rating": _rating(rating),
-            "feedback_type": _text("type", type),
-            "comment": self._content.text(_text("comment", comment)),
+            "rating": rating,
+            "feedback_type": type,
+            "comment": self._content.text(comment),
             "context_data": _data(self._content.json(found or None)),
         }
-        about = _About(row["thread_id"], turn, _workflow_id(workflow), _uuid("plan", plan))
-        name = _text("user", user)
+        about = _About(thread, turn, _workflow_id(workflow), _uuid("plan", plan))
 
         def save(transaction: Transaction) -> None:
             about.find(transaction)
-            whose = _user_id(transaction, name)
+            whose = _user_id(transaction, user)
             ids = {"workflow_id": about.workflow_id, "plan_id": about.plan_id, "user_id": whose}
             transaction.run("save", **row, **ids)
 
@@ -110,22 +112,22 @@ class Feedback:
             self._statements.transaction(save)
         except psycopg.errors.ForeignKeyViolation as error:
             raise NotRecorded(f"what it is about was deleted from thread {thread!r}") from error
-        (saved,) = self._page(thread_id=row["thread_id"], id=row["id"], limit=1)
+        (saved,) = self._page({"thread_id": thread, "id": row["id"]}, 1)
         return saved
 
     def list(
         self,
         thread: str | None = None,
         *,
-        turn: int | None = None,
+        turn: TurnNumber | None = None,
         plan: UUID | str | None = None,
         user: str | None = None,
         type: str | None = None,
-        min_rating: int | None = None,
-        max_rating: int | None = None,
-        since: datetime | None = None,
-        until: datetime | None = None,
-        limit: int = 50,
+        min_rating: Rating | None = None,
+        max_rating: Rating | None = None,
+        since: Moment | None = None,
+        until: Moment | None = None,
+        limit: Count = 50,
         before: FeedbackEntry | None = None,
     ) -> Page:
         """A page of feedback, the newest first.
@@ -144,9 +146,8 @@ class Feedback:
             before: the last one of a page gives the next page.
         """
         filters = _filters(thread, user, type, min_rating, max_rating, since, until)
-        more = {"turn": turn, "plan_id": _uuid("plan", plan), "id": None}
-        rows = newest(self._statements, "feedback", filters | more, limit, before)
-        return [FeedbackEntry(**row) for row in rows]
+        more = {"turn": turn, "plan_id": _uuid("plan", plan)}
+        return self._page(filters | more, limit, before)
 
     def export(
         self,
@@ -155,10 +156,10 @@ class Feedback:
         thread: str | None = None,
         user: str | None = None,
         type: str | None = None,
-        min_rating: int | None = None,
-        max_rating: int | None = None,
-        since: datetime | None = None,
-        until: datetime | None = None,
+        min_rating: Rating | None = None,
+        max_rating: Rating | None = None,
+        since: Moment | None = None,
+        until: Moment | None = None,
     ) -> int:
         """Write feedback as JSON lines of ``input``, ``output``, ``score``; returns how many.
 
@@ -174,12 +175,11 @@ class Feedback:
         found = with_exchanges(self._history(), pages)
         return write_lines(file, (_line(row, exchange) for row, exchange in found))
 
-    def _page(self, **filters: Any) -> Page:
-        names = ("turn", "plan_id", "user", "feedback_type", "min_rating", "max_rating", "since")
-        unset = dict.fromkeys((*names, "until", "before", "before_id"))
-        return [
-            FeedbackEntry(**row) for row in self._statements.rows("feedback", **unset | filters)
-        ]
+    def _page(
+        self, filters: dict[str, Any], limit: int, before: FeedbackEntry | None = None
+    ) -> Page:
+        rows = newest(self._statements, "feedback", _UNFILTERED | filters, limit, before)
+        return [FeedbackEntry(**row) for row in rows]
 
 
 class _About:
@@ -188,7 +188,7 @@ class _About:
     def __init__(
         self, thread_id: str, turn: int | None, workflow_id: UUID | None, plan_id: UUID | None
     ) -> None:
-        self._thread_id, self._turn = thread_id, require_turn(turn)
+        self._thread_id, self._turn = thread_id, turn
         self._asked, self.plan_id = workflow_id, plan_id
         self.workflow_id: UUID | None = None
 
@@ -205,6 +205,10 @@ class _About:
         if self.plan_id is not None:
             plan = self._one(transaction, "plan", plan_id=self.plan_id)
             self.workflow_id = self.workflow_id or plan["workflow_id"]
+        elif self.workflow_id is not None:
+            key = {"thread_id": self._thread_id, "workflow_id": self.workflow_id}
+            for plan in transaction.rows("plan_of_workflow", **key):
+                self.plan_id = plan["id"]
 
     def _workflow(self, transaction: Transaction) -> UUID | None:
         found: Row | None = None
@@ -242,9 +246,10 @@ def _filters(
     since: datetime | None,
     until: datetime | None,
 ) -> dict[str, Any]:
-    texts = {"thread_id": thread, "user": user, "feedback_type": type}
     return {
-        **{name: None if text is None else clean_text(text) for name, text in texts.items()},
+        "thread_id": thread,
+        "user": user,
+        "feedback_type": type,
         "min_rating": min_rating,
         "max_rating": max_rating,
         "since": since,
@@ -260,32 +265,12 @@ def _user_id(transaction: Transaction, name: str | None) -> UUID | None:
     return id
 
 
-def _rating(rating: Any) -> int | None:
-    if rating is not None and (type(rating) is not int or not 1 <= rating <= 5):
-        raise ConfigurationError(f"a rating is a whole number from 1 to 5, not {rating!r}")
-    found: int | None = rating
-    return found
-
-
-def _text(name: str, value: Any) -> str | None:
-    if value is None:
-        return None
-    if not isinstance(value, str) or not value.strip():
-        raise ConfigurationError(f"{name} is a text that is not empty")
-    return clean_text(value)
-
-
 def _workflow_id(workflow: Workflow | UUID | str | None) -> UUID | None:
     return _uuid("workflow", workflow.id if isinstance(workflow, Workflow) else workflow)
 
 
 def _uuid(name: str, value: UUID | str | None) -> UUID | None:
-    if value is None or isinstance(value, UUID):
-        return value
-    try:
-        return UUID(value)
-    except (ValueError, AttributeError, TypeError):
-        raise ConfigurationError(f"{name} is a UUID, not {value!r}") from None
+    return None if value is None else uuid_of(name, value)
 
 
 def _data(value: Any) -> str | None:

@@ -8,7 +8,6 @@ from typing import Any, Protocol, TypeAlias
 from uuid import UUID
 
 from langgraph_persist.database.statements import Row, Statements
-from langgraph_persist.errors import ConfigurationError
 
 PAGE = 100
 
@@ -34,8 +33,6 @@ def newest(
     before: Listed | None,
 ) -> list[Row]:
     """One page, the newest first."""
-    if limit < 1:
-        raise ConfigurationError(f"limit must be at least 1, not {limit}")
     at, id = (before.created_at, before.id) if before is not None else (None, None)
     return statements.rows(name, **filters, limit=limit, before=at, before_id=id)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Any
 
 from langgraph_persist.database.statements import Row, Statements
 from langgraph_persist.errors import ConfigurationError, NotRecorded
@@ -17,21 +16,6 @@ STATUSES = ("running", "completed", "failed", "cancelled", "interrupted", "refus
 
 References = Mapping[int, str]
 """What should have been answered, by turn."""
-
-
-_LAST_TURN = 2**31 - 1
-
-
-def require_turn(turn: Any) -> int | None:
-    """The number of a turn, or None.
-
-    Raises:
-        ConfigurationError: it is neither.
-    """
-    if turn is not None and (type(turn) is not int or not 1 <= turn <= _LAST_TURN):
-        raise ConfigurationError(f"a turn is a whole number from 1, not {turn!r}")
-    found: int | None = turn
-    return found
 
 
 class SessionTurns:

@@ -7,9 +7,9 @@ import re
 from collections.abc import Callable
 from typing import Any, cast
 
+from langgraph_persist.database.text import storable
 from langgraph_persist.journal.capture import limited
 
-_FORBIDDEN = re.compile("[\x00\ud800-\udfff]")
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 _REPR_LIMIT = 2_000
 _EXCERPT_LIMIT = 256
@@ -21,9 +21,7 @@ def clean_text(s: str) -> str:
     """The same text with every NUL and lone surrogate replaced by U+FFFD, as a plain ``str``."""
     if type(s) is not str:
         s = str.__str__(s) if is_a(s, str) else safe_str(s)
-    if s.isascii():
-        return s.replace("\x00", "\ufffd") if "\x00" in s else s
-    return _FORBIDDEN.sub("\ufffd", s)
+    return storable(s)
 
 
 def is_a(value: Any, kinds: type | tuple[type, ...]) -> bool:

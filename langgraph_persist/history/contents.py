@@ -5,7 +5,7 @@ That function cannot be run on Citus, whose statements each ask for one thread's
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -18,7 +18,7 @@ _OF_MESSAGES = {"$message", "$text", "$tool_calls"}
 class Source(Protocol):
     """Runs a named statement of ``sql/queries/history.sql``."""
 
-    def rows(self, statement: str, params: Mapping[str, object]) -> list[Row]: ...
+    def rows(self, statement: str, /, **params: object) -> list[Row]: ...
 
 
 class Contents:
@@ -43,8 +43,8 @@ class Contents:
 
     def _load(self, statement: str, loaded: dict[str, Row], ids: set[str]) -> None:
         if missing := [UUID(id_) for id_ in ids - loaded.keys()]:
-            params = {"thread_id": self._thread_id, "ids": missing}
-            loaded |= {str(row["id"]): row for row in self._source.rows(statement, params)}
+            rows = self._source.rows(statement, thread_id=self._thread_id, ids=missing)
+            loaded |= {str(row["id"]): row for row in rows}
 
     def _placed(self, value: Any) -> Any:
         if isinstance(value, list):

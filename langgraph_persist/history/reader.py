@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, ClassVar
 from uuid import UUID
 
 from langchain_core.runnables import RunnableConfig
-from psycopg import Connection
-from psycopg.rows import dict_row
 
-from langgraph_persist.database.queries import Schemas, queries
+from langgraph_persist.arguments import Count, Moment, TurnNumber, checked, uuid_of
+from langgraph_persist.database.statements import Statements
 from langgraph_persist.errors import ConfigurationError, NotRecorded
 from langgraph_persist.history.compare import Comparison, Diff
 from langgraph_persist.history.contents import Row
@@ -20,38 +18,28 @@ from langgraph_persist.history.records import Node, Workflow, read_workflow
 from langgraph_persist.history.replay import gone, prepare, root_config
 from langgraph_persist.history.threads import NOT_RECORDED, Thread, TranscriptLine
 
-T = TypeVar("T")
-
-Runner: TypeAlias = "Callable[[Callable[[Connection[Any]], list[Row]]], list[Row]]"
 STATUSES = ("running", "completed", "failed", "cancelled", "interrupted", "refused")
 SESSION_STATUSES = ("active", "completed", "expired", "error")
 
 
+@checked
 class History:
     """Reads what was recorded, one's own writes included.
 
     Args:
-        run: calls a function of a connection, again on another where the first is lost.
-        schemas: where the tables are.
-        flush: called before each query, so that what was recorded so far is seen.
-        decrypt: gives a column's value in the clear, where the record is encrypted.
+        statements: those of :attr:`AREAS`.
         load: gives the state that a checkpoint holds, as JSON.
     """
 
+    AREAS: ClassVar = ("history", "listing", "replay")
+
     def __init__(
         self,
-        run: Runner,
-        schemas: Schemas,
+        statements: Statements,
         *,
-        flush: Callable[[], object] | None = None,
-        decrypt: Callable[[Any], Any] | None = None,
         load: Callable[[RunnableConfig], Mapping[str, Any] | None] | None = None,
     ) -> None:
-        self._run, self._load = run, load
-        areas = ("history", "listing", "replay")
-        self._statements = {n: s for area in areas for n, s in queries(area, schemas).items()}
-        self._flush = flush
-        self._decrypt = decrypt
+        self._statements, self._load = statements, load
 
     def last(self) -> Workflow:
         """The workflow that started last.
@@ -69,7 +57,7 @@ class History:
         Raises:
             NotRecorded: there is none.
         """
-        for workflow in self._page(id=_uuid(id), limit=1):
+        for workflow in self._page(id=uuid_of("id", id), limit=1):
             return workflow
         raise NotRecorded(f"no workflow {id} is recorded in this database")
 
@@ -79,8 +67,8 @@ class History:
         user: str | None = None,
         status: str | None = None,
         thread: str | None = None,
-        limit: int = 50,
-        before: Workflow | UUID | str | datetime | None = None,
+        limit: Count = 50,
+        before: Workflow | UUID | str | Moment | None = None,
     ) -> list[Workflow]:
         """A page of workflows, newest first.
 
@@ -95,8 +83,6 @@ class History:
         Raises:
             NotRecorded: ``before`` is the id of no workflow.
         """
-        if limit < 1:
-            raise ConfigurationError(f"limit must be at least 1, not {limit}")
         if status is not None and status not in STATUSES:
             raise ConfigurationError(f"no status {status!r}; there are {', '.join(STATUSES)}")
         if isinstance(before, (UUID, str)):
@@ -122,17 +108,16 @@ class History:
             raise NotRecorded(f"it is not recorded which checkpoint {node!r} ran from")
         if not node.checkpoint_ns:
             config = root_config(node)
-            if not self.rows("checkpoint_is_there", config["configurable"]):
+            if not self.rows("checkpoint_is_there", **config["configurable"]):
                 raise gone(node)
             return config
         path = _path(node, self.workflow(node.workflow_id).nodes)
-        sql = self._statements
-        return self._run_once(lambda conn: prepare(conn, sql, path))
+        return self._statements.transaction(lambda transaction: prepare(transaction, path))
 
-    def transcript(self, thread: str, turn: int | None = None) -> list[TranscriptLine]:
+    def transcript(self, thread: str, turn: TurnNumber | None = None) -> list[TranscriptLine]:
         """What was said in a thread, turn by turn, or in one turn of it."""
-        params = {"thread_id": thread, "turn": turn}
-        return [TranscriptLine(**row) for row in self.rows("transcript", params)]
+        rows = self.rows("transcript", thread_id=thread, turn=turn)
+        return [TranscriptLine(**row) for row in rows]
 
     def diff(self, node: Node) -> Diff:
         """What a node changed in the state, along with those of the same step.
@@ -151,7 +136,7 @@ class History:
 
     def _state_before(self, node: Node) -> Mapping[str, Any]:
         by_id = {one.id: one for one in self.workflow(node.workflow_id).nodes}
-        for row in self.rows("nodes_before", {"thread_id": node.thread_id, "id": node.id}):
+        for row in self.rows("nodes_before", thread_id=node.thread_id, id=node.id):
             before = by_id.get(row["id"]) or self.workflow(row["workflow_id"])._find(row["id"])
             return before.state
         config = root_config(node)
@@ -162,26 +147,14 @@ class History:
                 return loaded
         raise NotRecorded(f"the state before {node!r} is not known any more")
 
-    def _run_once(self, work: Callable[[Connection[Any]], T]) -> T:
-        if self._flush is not None:
-            self._flush()
-        found: list[T] = []
-
-        def run(conn: Connection[Any]) -> list[Row]:
-            found[:] = [work(conn)]
-            return []
-
-        self._run(run)
-        return found[0]
-
     def threads(
         self,
         *,
         user: str | None = None,
         status: str | None = None,
         recorded: bool | None = None,
-        limit: int = 50,
-        before: Thread | datetime | None = None,
+        limit: Count = 50,
+        before: Thread | Moment | None = None,
     ) -> list[Thread]:
         """A page of the threads there are, newest activity first.
 
@@ -197,8 +170,6 @@ class History:
             before: only those whose last activity was before this time, or this thread's: the
                 last one of a page gives the next page.
         """
-        if limit < 1:
-            raise ConfigurationError(f"limit must be at least 1, not {limit}")
         if status is not None and status not in SESSION_STATUSES:
             known = ", ".join(SESSION_STATUSES)
             raise ConfigurationError(f"no status {status!r} of a thread; there are {known}")
@@ -207,13 +178,13 @@ class History:
         )
         page: dict[str, object] = {"limit": limit, "before": time, "before_id": id}
         filters = page | {"user": user, "status": status}
-        rows = [] if recorded is False else self.rows("recorded_threads", filters)
+        rows = [] if recorded is False else self.rows("recorded_threads", **filters)
         if not recorded and (user, status) == (None, None):
-            rows += [NOT_RECORDED | row for row in self.rows("other_threads", page)]
+            rows += [NOT_RECORDED | row for row in self.rows("other_threads", **page)]
             rows = sorted(rows, key=lambda row: (row["updated_at"], row["thread_id"]))
             rows = rows[::-1][:limit]
         ids = [row["thread_id"] for row in rows]
-        counted = self.rows("checkpoint_counts", {"thread_ids": ids})
+        counted = self.rows("checkpoint_counts", thread_ids=ids)
         counts = {row["thread_id"]: row["count"] for row in counted}
         return [Thread(**row, checkpoints=counts.get(row["thread_id"], 0)) for row in rows]
 
@@ -222,7 +193,7 @@ class History:
         *,
         user: str | None = None,
         thread: str | None = None,
-        limit: int = 50,
+        limit: Count = 50,
         after: HitlEvent | None = None,
     ) -> list[HitlEvent]:
         """A page of what waits for a human, longest waiting first.
@@ -236,30 +207,18 @@ class History:
             limit: the page's size.
             after: the last one of a page gives the next page.
         """
-        if limit < 1:
-            raise ConfigurationError(f"limit must be at least 1, not {limit}")
         at, id = (after.requested_at, after.id) if after else (None, None)
-        params = {"user": user, "thread_id": thread, "limit": limit, "after": at, "after_id": id}
-        return [HitlEvent(**row) for row in self.rows("pending_events", params)]
+        whose = {"user": user, "thread_id": thread}
+        rows = self.rows("pending_events", **whose, limit=limit, after=at, after_id=id)
+        return [HitlEvent(**row) for row in rows]
 
-    def rows(self, statement: str, params: Mapping[str, object]) -> list[Row]:
-        """What a named statement of ``sql/queries/history.sql`` gives."""
-        if self._flush is not None:
-            self._flush()
-        query = self._statements[statement].encode()
-
-        def read(conn: Connection[Any]) -> list[Row]:
-            with conn.cursor(row_factory=dict_row) as cursor:
-                return cursor.execute(query, params).fetchall()
-
-        rows = self._run(read)
-        if (decrypt := self._decrypt) is not None:
-            return [{name: decrypt(value) for name, value in row.items()} for row in rows]
-        return rows
+    def rows(self, statement: str, /, **params: object) -> list[Row]:
+        """What one of the named statements gives."""
+        return self._statements.rows(statement, **params)
 
     def _page(self, **filters: object) -> list[Workflow]:
         unset = dict.fromkeys(("id", "thread_id", "user", "status", "before", "before_id"))
-        return [read_workflow(self, row) for row in self.rows("workflows", unset | filters)]
+        return [read_workflow(self, row) for row in self.rows("workflows", **unset | filters)]
 
 
 def _path(node: Node, nodes: Sequence[Node]) -> list[Node]:
@@ -272,12 +231,3 @@ def _path(node: Node, nodes: Sequence[Node]) -> list[Node]:
             raise NotRecorded(f"the node around {path[0]!r} is not recorded")
         path.insert(0, above)
     return path
-
-
-def _uuid(text: UUID | str) -> UUID:
-    if isinstance(text, UUID):
-        return text
-    try:
-        return UUID(text)
-    except ValueError:
-        raise ConfigurationError(f"{text!r} is no workflow id; ids are UUIDs") from None

@@ -409,8 +409,7 @@ class _Parts:
         return tuple(HitlEvent(**row) for row in self._rows("hitl_events"))
 
     def state(self, node: Node) -> dict[str, Any]:
-        key = {"thread_id": node.thread_id, "node_id": node.id}
-        rows = self._source.rows("node_state", key)
+        rows = self._source.rows("node_state", thread_id=node.thread_id, node_id=node.id)
         if not rows or rows[0]["state"] is None:
             raise NotRecorded(f"no state was recorded after {node!r}; {_why_no_state(node)}")
         state: dict[str, Any] = self.whole(rows[0]["state"])
@@ -418,7 +417,7 @@ class _Parts:
 
     def prompt(self, generation: Generation) -> list[dict[str, Any]]:
         key = {"thread_id": generation.thread_id, "generation_id": generation.id}
-        rows = self._source.rows("generation_prompt", key)
+        rows = self._source.rows("generation_prompt", **key)
         messages: list[dict[str, Any]] | None = self.whole(rows[0]["prompt"]) if rows else None
         return messages or []
 
@@ -427,7 +426,7 @@ class _Parts:
         return self._contents.whole(stored)
 
     def _rows(self, statement: str) -> list[Row]:
-        return self._source.rows(statement, self._workflow)
+        return self._source.rows(statement, **self._workflow)
 
 
 def _why_no_state(node: Node) -> str:

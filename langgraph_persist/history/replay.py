@@ -7,16 +7,16 @@ in a subgraph all checkpoints around it are copied, each below the copy of the o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 from uuid import UUID
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base.id import uuid6
-from psycopg import Connection
 from psycopg.types.json import Jsonb
 from xxhash import xxh3_128_digest
 
+from langgraph_persist.database.statements import Transaction
 from langgraph_persist.errors import NotRecorded
 from langgraph_persist.history.records import Node
 
@@ -45,7 +45,7 @@ def gone(node: Node) -> NotRecorded:
     )
 
 
-def prepare(conn: Connection[Any], sql: Mapping[str, str], path: Sequence[Node]) -> RunnableConfig:
+def prepare(transaction: Transaction, path: Sequence[Node]) -> RunnableConfig:
     """Copy the checkpoints that a node and those around it ran from; the config that starts there.
 
     ``path`` leads from the outermost node to that one.
@@ -56,23 +56,22 @@ def prepare(conn: Connection[Any], sql: Mapping[str, str], path: Sequence[Node])
     config = root_config(path[0])
     places: dict[str, str] = {}
     namespace = ""
-    with conn.transaction():
-        for node, below in zip(path, (*path[1:], None), strict=True):
-            new_id = str(uuid6(clock_seq=node.step or 0))
-            params = {
-                "thread_id": config["configurable"]["thread_id"],
-                "checkpoint_ns": node.checkpoint_ns or "",
-                "checkpoint_id": node.input_checkpoint_id,
-                "new_ns": namespace,
-                "new_id": new_id,
-                "parents": Jsonb(places),
-            }
-            if conn.execute(sql["fork_checkpoint"].encode(), params).rowcount != 1:
-                raise gone(node)
-            conn.execute(sql["fork_blobs"].encode(), params)
-            places[namespace] = new_id
-            if below is not None:
-                namespace = _namespace(namespace, node, task_ids(node)(new_id, namespace))
+    for node, below in zip(path, (*path[1:], None), strict=True):
+        new_id = str(uuid6(clock_seq=node.step or 0))
+        params: dict[str, Any] = {
+            "thread_id": config["configurable"]["thread_id"],
+            "checkpoint_ns": node.checkpoint_ns or "",
+            "checkpoint_id": node.input_checkpoint_id,
+            "new_ns": namespace,
+            "new_id": new_id,
+            "parents": Jsonb(places),
+        }
+        if transaction.run("fork_checkpoint", **params) != 1:
+            raise gone(node)
+        transaction.run("fork_blobs", **params)
+        places[namespace] = new_id
+        if below is not None:
+            namespace = _namespace(namespace, node, task_ids(node)(new_id, namespace))
     config["configurable"] |= {"checkpoint_id": places[""], "checkpoint_map": places}
     return config
 

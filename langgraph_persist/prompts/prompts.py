@@ -10,6 +10,7 @@ from decimal import Decimal
 from itertools import combinations
 from typing import Any, Literal, TypeAlias
 
+from langgraph_persist.arguments import Moment, Name, checked
 from langgraph_persist.database.statements import Row, Statements
 from langgraph_persist.errors import NotRecorded
 from langgraph_persist.prompts.significance import Sample, adjusted, difference, require_scipy
@@ -101,6 +102,7 @@ class PromptComparison:
         return "\n".join([*lines, *told])
 
 
+@checked
 class Prompts:
     """Compares versions of a prompt.
 
@@ -113,7 +115,7 @@ class Prompts:
         self._statements = statements
 
     def versions(
-        self, name: str, *, since: datetime | None = None, until: datetime | None = None
+        self, name: Name, *, since: Moment | None = None, until: Moment | None = None
     ) -> list[PromptVersion]:
         """The versions of a prompt, the oldest first.
 
@@ -128,7 +130,7 @@ class Prompts:
         return self._read(name, since, until)[0]
 
     def compare(
-        self, name: str, *, since: datetime | None = None, until: datetime | None = None
+        self, name: Name, *, since: Moment | None = None, until: Moment | None = None
     ) -> PromptComparison:
         """The versions of a prompt, and whether they differ by more than chance; needs SciPy.
 

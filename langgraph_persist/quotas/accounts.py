@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias
 from uuid import UUID
 
 import psycopg
 from psycopg.types.json import Jsonb
 
+from langgraph_persist.arguments import Limit, Name, checked
 from langgraph_persist.database.statements import Statements, Transaction
 from langgraph_persist.errors import ConfigurationError, NotRecorded
+from langgraph_persist.extract import to_json_bytes
 from langgraph_persist.quotas.quotas import Quota, require_room
 
 Role: TypeAlias = Literal["admin", "manager", "user", "viewer"]
@@ -54,6 +56,7 @@ class User:
     created_at: datetime
 
 
+@checked
 class Organizations:
     """Makes, changes and reads organizations.
 
@@ -69,12 +72,12 @@ class Organizations:
 
     def save(
         self,
-        slug: str,
+        slug: Name,
         *,
-        name: str = UNCHANGED,
-        max_users: int | None = UNCHANGED,
-        max_daily_requests: int | None = UNCHANGED,
-        max_monthly_tokens: int | None = UNCHANGED,
+        name: Name = UNCHANGED,
+        max_users: Limit | None = UNCHANGED,
+        max_daily_requests: Limit | None = UNCHANGED,
+        max_monthly_tokens: Limit | None = UNCHANGED,
         timezone: str = UNCHANGED,
         settings: Mapping[str, Any] | None = UNCHANGED,
         is_active: bool = UNCHANGED,
@@ -95,22 +98,19 @@ class Organizations:
         Raises:
             ConfigurationError: a limit below 0, or a value that PostgreSQL refuses.
         """
-        limits = _given(
+        fields = _given(
+            name=name,
             max_users=max_users,
             max_daily_requests=max_daily_requests,
             max_monthly_tokens=max_monthly_tokens,
+            timezone=timezone,
+            settings=settings,
+            is_active=is_active,
         )
-        for limit, value in limits.items():
-            if value is not None and (type(value) is not int or value < 0):
-                raise ConfigurationError(
-                    f"{limit} is a whole number from 0, or None: not {value!r}"
-                )
-        given = _given(name=name, timezone=timezone, settings=settings, is_active=is_active)
-        fields = limits | given
 
         def write(transaction: Transaction) -> None:
             transaction.run("make_organization", slug=slug)
-            transaction.run("change_organization", slug=slug, fields=Jsonb(fields))
+            transaction.run("change_organization", slug=slug, fields=_json(fields))
 
         _write(self._statements, write)
         self._changed()
@@ -151,6 +151,7 @@ class Organizations:
         ]
 
 
+@checked
 class Users:
     """Makes, changes and reads users. One that a run merely names is made with role ``user``."""
 
@@ -167,7 +168,7 @@ class Users:
 
     def save(
         self,
-        username: str,
+        username: Name,
         *,
         organization: str | None = UNCHANGED,
         role: Role = UNCHANGED,
@@ -184,8 +185,6 @@ class Users:
             QuotaExceeded: the organization has as many users as it may.
             ConfigurationError: a value that PostgreSQL refuses, as an email that another has.
         """
-        if role is not UNCHANGED and role not in get_args(Role):
-            raise ConfigurationError(f"no role {role!r}; there are {', '.join(get_args(Role))}")
         fields = _given(
             role=role,
             name=name,
@@ -200,7 +199,7 @@ class Users:
                 id = self._organization_id(transaction, organization, username)
                 fields["organization_id"] = str(id) if id else None
             transaction.run("add_user", user=username, id=None)
-            transaction.run("change_user", username=username, fields=Jsonb(fields))
+            transaction.run("change_user", username=username, fields=_json(fields))
 
         _write(self._statements, write)
         self._changed()
@@ -242,6 +241,10 @@ class Users:
 
 def _given(**fields: Any) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value is not UNCHANGED}
+
+
+def _json(fields: Mapping[str, Any]) -> Jsonb:
+    return Jsonb(fields, dumps=to_json_bytes)
 
 
 def _write(statements: Statements, work: Any) -> None:

@@ -30,7 +30,7 @@ from langgraph_persist.extract import (
 from langgraph_persist.journal import Fields
 from langgraph_persist.usage import Costs, ModelCall
 
-Prompt: TypeAlias = "str | PromptValue | Sequence[MessageLikeRepresentation] | None"
+Prompt: TypeAlias = str | PromptValue | Sequence[MessageLikeRepresentation] | None
 
 _COUNTS = ("prompt_tokens", "completion_tokens", "total_tokens")
 _PARTS = ("cache_read_tokens", "cache_creation_tokens", "reasoning_tokens")

@@ -12,6 +12,7 @@ import orjson
 from langchain_core.messages.ai import UsageMetadata
 from langchain_core.utils.uuid import uuid7
 
+from langgraph_persist.arguments import Duration, Limit, Moment, Money, Name, checked
 from langgraph_persist.errors import ConfigurationError, NotRecorded
 from langgraph_persist.extract import clean_text, error_fields, keep_for
 from langgraph_persist.journal import Fields, Journal, Rows, Unit, Within, place_in
@@ -23,6 +24,7 @@ from langgraph_persist.recorder.workflow import RecordedWorkflow, Request
 from langgraph_persist.usage import Costs, Prices
 
 
+@checked
 class Recorder:
     """Records what runs outside of LangChain, into the same tables and in the same order.
 
@@ -52,7 +54,7 @@ class Recorder:
 
     def get_or_create_user(
         self,
-        username: str,
+        username: Name,
         *,
         name: str | None = None,
         email: str | None = None,
@@ -75,11 +77,11 @@ class Recorder:
 
     def start_workflow(
         self,
-        name: str = "workflow",
+        name: Name = "workflow",
         *,
-        thread_id: str | None = None,
-        user: str | None = None,
-        organization: str | None = None,
+        thread_id: Name | None = None,
+        user: Name | None = None,
+        organization: Name | None = None,
         user_input: str | None = None,
         input: Any = None,
         settings: Mapping[str, Any] | None = None,
@@ -105,6 +107,7 @@ class Recorder:
             QuotaExceeded: the organization has reached a limit; it is recorded as refused. To know,
                 the database is asked where a user or an organization is named.
         """
+        user, organization = (None if n is None else clean_text(n) for n in (user, organization))
         request = Request(
             name=name,
             user=user,
@@ -139,7 +142,7 @@ class Recorder:
     # --- what happens in them ---
 
     def node(
-        self, name: str, *, input: Any = None, workflow: RecordedWorkflow | None = None
+        self, name: Name, *, input: Any = None, workflow: RecordedWorkflow | None = None
     ) -> RecordedNode:
         """A step, as a ``with`` or ``async with`` block; one within another is below it."""
         return RecordedNode(self._journal, self._place(workflow), name, input)
@@ -151,16 +154,16 @@ class Recorder:
         prompt: calls.Prompt = None,
         output: Any = None,
         provider: str | None = None,
-        prompt_tokens: int | None = None,
-        completion_tokens: int | None = None,
+        prompt_tokens: Limit | None = None,
+        completion_tokens: Limit | None = None,
         usage: UsageMetadata | None = None,
-        cost_usd: Decimal | float | None = None,
+        cost_usd: Money | None = None,
         params: Mapping[str, Any] | None = None,
         finish_reason: str | None = None,
         prompt_name: str | None = None,
         prompt_version: str | None = None,
-        started_at: datetime | None = None,
-        latency_ms: float | None = None,
+        started_at: Moment | None = None,
+        latency_ms: Duration | None = None,
         error: BaseException | None = None,
         workflow: RecordedWorkflow | None = None,
     ) -> UUID:
@@ -202,15 +205,15 @@ class Recorder:
 
     def record_tool(
         self,
-        name: str,
+        name: Name,
         *,
         input: Any = None,
         output: Any = None,
         tool_call_id: str | None = None,
-        tokens_used: int | None = None,
-        cost_usd: Decimal | float | None = None,
-        started_at: datetime | None = None,
-        execution_time_ms: float | None = None,
+        tokens_used: Limit | None = None,
+        cost_usd: Money | None = None,
+        started_at: Moment | None = None,
+        execution_time_ms: Duration | None = None,
         error: BaseException | None = None,
         workflow: RecordedWorkflow | None = None,
     ) -> UUID:
@@ -232,7 +235,7 @@ class Recorder:
         keep = keep_for(self._journal, fields["thread_id"])
         fields |= calls.span_of(started_at, execution_time_ms) | {
             "tool_name": clean_text(name),
-            "tool_call_id": tool_call_id,
+            "tool_call_id": None if tool_call_id is None else clean_text(tool_call_id),
             "input_params": keep.document(input),
             "output_data": keep.document(output),
             "tokens_used": tokens_used,

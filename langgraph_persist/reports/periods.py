@@ -99,7 +99,8 @@ class Periods:
     ) -> tuple[datetime, datetime] | None:
         """From which to which time there are settled periods, if any."""
         (span,) = self._statements.rows("recorded_span")
-        if (first := span["first"]) is None:
+        first = span["first"]
+        if first is None or (since is not None and since > span["now"]):
             return None
         start = _floor(first, step)
         if since is not None and since > start:

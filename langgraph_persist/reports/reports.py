@@ -9,6 +9,7 @@ from uuid import UUID
 
 import psycopg
 
+from langgraph_persist.arguments import Count, Moment, checked, uuid_of
 from langgraph_persist.database.statements import Row, Statements, Transaction
 from langgraph_persist.errors import ConfigurationError
 from langgraph_persist.history import TranscriptLine, Workflow
@@ -48,6 +49,7 @@ _CALLS = (
 _NODES = ("executions", "completed", "failed", "timed", "duration_ms", "max_ms")
 
 
+@checked
 class Reports:
     """What the record adds up to, for any time: aware datetimes, ``since`` included, ``until`` not.
 
@@ -64,11 +66,11 @@ class Reports:
     def user_success(
         self,
         *,
-        since: datetime | None = None,
-        until: datetime | None = None,
+        since: Moment | None = None,
+        until: Moment | None = None,
         user: str | None = None,
         organization: str | None = None,
-        limit: int | None = None,
+        limit: Count | None = None,
     ) -> Report[UserSuccess]:
         """How the workflows of users have ended that began in a time; the busiest users first."""
         given = _checked(since, until, limit) | {"user": user, "organization": organization}
@@ -79,12 +81,12 @@ class Reports:
     def node_performance(
         self,
         *,
-        since: datetime | None = None,
-        until: datetime | None = None,
+        since: Moment | None = None,
+        until: Moment | None = None,
         user: str | None = None,
         organization: str | None = None,
         workflow: str | None = None,
-        limit: int | None = None,
+        limit: Count | None = None,
     ) -> Report[NodePerformance]:
         """How the nodes did that began in a time, by the workflow's name; the busiest first.
 
@@ -105,12 +107,12 @@ class Reports:
     def model_usage(
         self,
         *,
-        since: datetime | None = None,
-        until: datetime | None = None,
+        since: Moment | None = None,
+        until: Moment | None = None,
         user: str | None = None,
         organization: str | None = None,
         model: str | None = None,
-        limit: int | None = None,
+        limit: Count | None = None,
     ) -> Report[ModelUsage]:
         """What was asked of models in a time, the busiest first.
 
@@ -133,13 +135,13 @@ class Reports:
         self,
         by: By | Sequence[By] = "day",
         *,
-        since: datetime | None = None,
-        until: datetime | None = None,
+        since: Moment | None = None,
+        until: Moment | None = None,
         timezone: str = "UTC",
         user: str | None = None,
         organization: str | None = None,
         model: str | None = None,
-        limit: int | None = None,
+        limit: Count | None = None,
     ) -> Report[Cost]:
         """What model calls of a time cost, by day, organization, user or model, or several of them.
 
@@ -162,11 +164,8 @@ class Reports:
 
     def timeline(self, workflow: Workflow | UUID | str) -> Report[TimelineEvent]:
         """All that happened in a workflow, in its order; nothing where it is not recorded."""
-        id = workflow.id if isinstance(workflow, Workflow) else workflow
-        try:
-            given = {"workflow_id": id if isinstance(id, UUID) else UUID(id)}
-        except ValueError:
-            raise ConfigurationError(f"{id!r} is no workflow id; ids are UUIDs") from None
+        id = workflow.id if isinstance(workflow, Workflow) else uuid_of("workflow", workflow)
+        given = {"workflow_id": id}
         return Report(TimelineEvent, self._read(TimelineEvent, "timeline", given))
 
     def transcript(self, thread: str) -> Report[TranscriptLine]:
@@ -178,10 +177,10 @@ class Reports:
         self,
         name: str | None = None,
         *,
-        since: datetime | None = None,
-        until: datetime | None = None,
+        since: Moment | None = None,
+        until: Moment | None = None,
         model: str | None = None,
-        limit: int | None = None,
+        limit: Count | None = None,
     ) -> Report[PromptVersion]:
         """What the calls of a time took by version of their prompt, and how they were judged."""
         given = _checked(since, until, limit) | {"model": model}
@@ -193,8 +192,8 @@ class Reports:
 
     def refresh(
         self,
-        since: datetime | None = None,
-        until: datetime | None = None,
+        since: Moment | None = None,
+        until: Moment | None = None,
         *,
         anew: bool = False,
     ) -> int:
@@ -282,7 +281,9 @@ class Reports:
         (span,) = self._statements.rows("recorded_span")
         if span["first"] is None:
             return []
-        where = {"from": since or span["first"], "to": until or span["now"], "timezone": timezone}
+        start = span["first"] if since is None else max(since, span["first"])
+        end = span["now"] if until is None else min(until, span["now"])
+        where = {"from": start, "to": end, "timezone": timezone}
         found: list[datetime] = [r["midnight"] for r in self._statements.rows("midnights", **where)]
         return [at.astimezone(UTC) for at in found]
 
@@ -295,13 +296,8 @@ class Reports:
 
 def _checked(since: datetime | None, until: datetime | None, limit: int | None) -> dict[str, Any]:
     """The parameters of a time, if it is one."""
-    for at in (since, until):
-        if at is not None and at.tzinfo is None:
-            raise ConfigurationError(f"{at!r} has no time zone: say which, as datetime.now(UTC)")
     if since is not None and until is not None and since > until:
         raise ConfigurationError(f"nothing is since {since} and until {until}")
-    if limit is not None and limit < 1:
-        raise ConfigurationError(f"limit must be at least 1, not {limit}")
     return {"from": since, "to": until, "limit": limit}
 
 

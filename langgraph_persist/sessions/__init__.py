@@ -9,6 +9,7 @@ from typing import Any
 
 from langchain_core.utils.uuid import uuid7
 
+from langgraph_persist.arguments import Name, checked
 from langgraph_persist.database.statements import Statements
 from langgraph_persist.errors import ConfigurationError, NotRecorded
 
@@ -37,13 +38,14 @@ class Session:
     updated_at: datetime
 
 
+@checked
 class Sessions:
     """Reads, ends and retries sessions. A run on one that has ended makes it active again."""
 
     def __init__(self, statements: Statements, expire: Callable[[], list[str]]) -> None:
         self._statements, self._expire = statements, expire
 
-    def get(self, thread_id: str) -> Session:
+    def get(self, thread_id: Name) -> Session:
         """The session of a thread.
 
         Raises:
@@ -53,7 +55,7 @@ class Sessions:
             return Session(**row)
         raise NotRecorded(f"no session of thread {thread_id!r} is recorded")
 
-    def complete(self, thread_id: str) -> Session:
+    def complete(self, thread_id: Name) -> Session:
         """The conversation is over; ``ended_at`` says since when.
 
         Raises:
@@ -61,7 +63,7 @@ class Sessions:
         """
         return self._end(thread_id, "completed")
 
-    def fail(self, thread_id: str) -> Session:
+    def fail(self, thread_id: Name) -> Session:
         """The conversation cannot go on: its status is ``error``.
 
         Raises:
@@ -78,7 +80,7 @@ class Sessions:
         """
         return self._expire()
 
-    def retry(self, thread_id: str, *, new_thread_id: str | None = None) -> Session:
+    def retry(self, thread_id: Name, *, new_thread_id: Name | None = None) -> Session:
         """A new session in place of this one, with nothing of its turns and checkpoints.
 
         User, organization, language, metadata and the first input are the same; invoke the graph

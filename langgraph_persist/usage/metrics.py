@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from functools import partial
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias
 
+from langgraph_persist.arguments import Moment, checked
 from langgraph_persist.database.statements import Statements, Transaction
-from langgraph_persist.errors import ConfigurationError
 
 Metric: TypeAlias = Literal[
     "token_usage",
@@ -48,6 +48,7 @@ class UsageMetric:
     """What the value is made of, as prompt and completion tokens."""
 
 
+@checked
 class Usage:
     """Reads what was used, and counts it anew.
 
@@ -62,17 +63,13 @@ class Usage:
         self,
         metric: Metric | None = None,
         *,
-        since: datetime | None = None,
-        until: datetime | None = None,
+        since: Moment | None = None,
+        until: Moment | None = None,
         organization: str | None = None,
         user: str | None = None,
         model: str | None = None,
     ) -> list[UsageMetric]:
         """What was used on the days between two times, oldest first."""
-        if metric is not None and metric not in get_args(Metric):
-            raise ConfigurationError(
-                f"no metric {metric!r}; there are {', '.join(get_args(Metric))}"
-            )
         rows = self._statements.rows(
             "metrics",
             metric=metric,
@@ -92,8 +89,12 @@ class Usage:
         as by ``retain(record_older_than=…)``, is not counted again: begin after it. Runs go on
         meanwhile; recording waits while a single day is counted.
         """
-        first = since or self._statements.rows("first_day")[0]["day"]
-        last = until or datetime.now(UTC).date() + timedelta(days=1)
+        (known,) = self._statements.rows("first_day")
+        tomorrow = datetime.now(UTC).date() + timedelta(days=1)
+        if known["earliest"] is None:
+            return 0
+        first = known["day"] if since is None else max(since, known["earliest"])
+        last = tomorrow if until is None else min(until, tomorrow)
         if first is None or first > last:
             return 0
         days = list(_days(first, last))

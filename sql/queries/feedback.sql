@@ -38,6 +38,13 @@ WHERE w.thread_id = %(thread_id)s AND w.id = %(workflow_id)s
 SELECT p.id, p.workflow_id FROM {{schema}}.plans AS p
 WHERE p.thread_id = %(thread_id)s AND p.id = %(plan_id)s
 
+-- plan_of_workflow --
+-- The plan of a workflow: its graph's rather than a subgraph's, and the last one.
+SELECT p.id FROM {{schema}}.plans AS p
+WHERE p.thread_id = %(thread_id)s AND p.workflow_id = %(workflow_id)s
+ORDER BY coalesce(p.checkpoint_ns, '') = '' DESC, p.created_at DESC, p.id DESC
+LIMIT 1
+
 -- name_user --
 -- Makes a user; one that exists stays as it is.
 INSERT INTO {{schema}}.users (username) VALUES (%(user)s)

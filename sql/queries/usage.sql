@@ -479,9 +479,12 @@ ON CONFLICT (
 LOCK TABLE {{schema}}.usage_metrics IN EXCLUSIVE MODE
 
 -- first_day --
--- The day on which the oldest workflow began, wherever on earth.
-SELECT (min(w.started_at) AT TIME ZONE 'UTC' - interval '12 hours')::date AS day
-FROM {{schema}}.workflows AS w
+-- The day on which the oldest workflow began, wherever on earth, and the first there is at all.
+SELECT
+    (r.at AT TIME ZONE 'UTC' - interval '12 hours')::date AS day,
+    (least(r.at, c.at) AT TIME ZONE 'UTC' - interval '12 hours')::date AS earliest
+FROM (SELECT min(w.started_at) FROM {{schema}}.workflows AS w) AS r (at)
+CROSS JOIN (SELECT min(m.period_start) FROM {{schema}}.usage_metrics AS m) AS c (at)
 
 -- zones --
 -- The organizations whose days are not UTC's.
