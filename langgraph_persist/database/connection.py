@@ -170,9 +170,11 @@ class Database:
         self, target: Target, *, max_connections: int = 10, retry_for: float = RETRY_FOR
     ) -> None:
         if not isinstance(target, (str, ConnectionPool, Connection)):
+            kind = type(target).__name__
+            both = ": these serve async graphs, too" if kind.startswith("Async") else ""
             raise ConfigurationError(
                 "expected a PostgreSQL URL, a psycopg ConnectionPool or a psycopg Connection, "
-                f"not {type(target).__name__}"
+                f"not {kind}{both}"
             )
         if isinstance(target, Connection):
             _require_idle(target)
