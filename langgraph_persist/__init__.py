@@ -1,19 +1,19 @@
 """Checkpoints and the complete record of LangGraph applications, in your own PostgreSQL."""
 
-from importlib.metadata import version as _version
+from importlib import import_module as _import_module
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 from typing import Any as _Any
 
 from langgraph_persist import errors
 from langgraph_persist.client import Persist
 from langgraph_persist.handler import PersistCallbackHandler
-from langgraph_persist.redact import redact_personal, redact_secrets
 from langgraph_persist.saver import PersistSaver
 
 if _TYPE_CHECKING:
     from langgraph_persist.recorder import Recorder
+    from langgraph_persist.redact import redact_personal, redact_secrets
 
-__version__ = _version("langgraph-persist")
+    __version__: str
 
 __all__ = [
     "Persist",
@@ -27,12 +27,15 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> _Any:
-    # Few need it, and importing it takes time.
-    if name == "Recorder":
-        from langgraph_persist.recorder import Recorder
+# Few need these, and importing them takes time.
+_LATE = {"Recorder": "recorder", "redact_personal": "redact", "redact_secrets": "redact"}
 
-        return Recorder
+
+def __getattr__(name: str) -> _Any:
+    if name in _LATE:
+        return getattr(_import_module(f"{__name__}.{_LATE[name]}"), name)
+    if name == "__version__":
+        return _import_module("importlib.metadata").version("langgraph-persist")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

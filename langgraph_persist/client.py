@@ -45,9 +45,8 @@ from langgraph_persist.projections import (
     Promote,
     Promotion,
 )
-from langgraph_persist.quotas import Organizations, Users
 from langgraph_persist.saver import PersistSaver, checked_serde, state_of
-from langgraph_persist.usage import Price, Prices, Usage
+from langgraph_persist.usage import Price, Prices
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine, Table
@@ -57,10 +56,12 @@ if TYPE_CHECKING:
     from langgraph_persist.history import History, Thread
     from langgraph_persist.projections.tables import Target as ProjectionTarget
     from langgraph_persist.prompts import Prompts
+    from langgraph_persist.quotas import Organizations, Users
     from langgraph_persist.recorder import Recorder
     from langgraph_persist.reports import Reports
     from langgraph_persist.retention import RetentionReport, Sessions
     from langgraph_persist.sessions import Sessions as SessionsApi
+    from langgraph_persist.usage import Usage
 
 logger = logging.getLogger(__name__)
 
@@ -324,17 +325,23 @@ class Persist:
     @cached_property
     def organizations(self) -> Organizations:
         """Tenants with their limits."""
+        from langgraph_persist.quotas import Organizations
+
         return Organizations(self._statements("quotas"), changed=self._forget_quotas)
 
     @cached_property
     def users(self) -> Users:
         """On whose behalf workflows run."""
+        from langgraph_persist.quotas import Users
+
         enforce = self._enforce_quotas
         return Users(self._statements("quotas"), enforce=enforce, changed=self._forget_quotas)
 
     @cached_property
     def usage(self) -> Usage:
         """What users and organizations used, day by day."""
+        from langgraph_persist.usage import Usage
+
         return Usage(self._statements("usage"))
 
     @cached_property

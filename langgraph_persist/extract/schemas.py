@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from langchain_core.tools import BaseTool
-from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import BaseModel
 
 from langgraph_persist.extract.encode import to_json
@@ -80,6 +78,10 @@ def _tool(item: Any) -> Iterator[dict[str, Any]]:
 
 
 def _fields(item: Any) -> Mapping[str, Any]:
+    # Not at the top: importing these takes longer than most of this package.
+    from langchain_core.tools import BaseTool
+    from langchain_core.utils.function_calling import convert_to_openai_tool
+
     if isinstance(item, BaseTool):
         return convert_to_openai_tool(item)
     return mapping(shape_of(item) if isinstance(item, BaseModel) else item)

@@ -24,7 +24,7 @@ from langchain_core.documents import Document
 from langchain_core.messages import BaseMessage
 from langchain_core.runnables import Runnable
 from langgraph.types import Command, Interrupt, Send
-from pydantic import BaseModel, PlainSerializer, RootModel, WrapSerializer
+from pydantic import BaseModel, RootModel
 
 from langgraph_persist.extract.text import (
     clean_text,
@@ -191,6 +191,8 @@ def _has_serializers(cls: type[BaseModel]) -> bool:
     decorators = cls.__pydantic_decorators__
     if decorators.field_serializers or decorators.model_serializers:
         return True
+    from pydantic import PlainSerializer, WrapSerializer
+
     custom = (PlainSerializer, WrapSerializer)
     return any(isinstance(part, custom) for f in cls.model_fields.values() for part in f.metadata)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from langgraph_persist.journal.runs import Graph, Run
@@ -13,8 +12,7 @@ State: TypeAlias = Mapping[str, Any]
 """The values of a graph's channels, by name; not to be changed."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
+class Change(NamedTuple):
     """A checkpoint about to be saved, and the state before it."""
 
     run: Run | None

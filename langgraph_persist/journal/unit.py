@@ -120,8 +120,7 @@ class Write(NamedTuple):
     blob: bytes
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Statement:
+class Statement(NamedTuple):
     """Writes one row of a table of the user's."""
 
     name: str
@@ -142,7 +141,7 @@ class Projected(NamedTuple):
     """The columns that say whose it is, should it be refused."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False, match_args=False)
 class Unit:
     """Rows of one thread that are written together or not at all."""
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import psycopg
 from langgraph.checkpoint.postgres.base import MIGRATIONS
@@ -22,8 +21,7 @@ from langgraph_persist.migrate.files import migrations
 STOCK_VERSION = len(MIGRATIONS) - 1
 
 
-@dataclass(frozen=True)
-class Status:
+class Status(NamedTuple):
     """What is applied in a database, against what this version ships.
 
     ``stock_version`` is upstream's, -1 without its tables; ``extended`` tells whether they have

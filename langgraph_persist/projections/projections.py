@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, TypeVar
 from uuid import UUID
 
 from langgraph_persist.errors import ConfigurationError, ProjectionFailed
@@ -58,8 +58,7 @@ ProjectionFunction: TypeAlias = Callable[[Any, Any, ProjectionContext], Any]
 F = TypeVar("F", bound=ProjectionFunction)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Projection:
+class _Projection(NamedTuple):
     name: str
     function: ProjectionFunction
     upserts: Upserts

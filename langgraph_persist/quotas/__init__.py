@@ -1,8 +1,12 @@
 """Organizations with their limits, and the users that belong to them."""
 
-from langgraph_persist.quotas.accounts import Organization, Organizations, User, Users
+from typing import TYPE_CHECKING, Any
+
 from langgraph_persist.quotas.admission import Answer, Request, ask
 from langgraph_persist.quotas.quotas import Quota, Quotas
+
+if TYPE_CHECKING:
+    from langgraph_persist.quotas.accounts import Organization, Organizations, User, Users
 
 __all__ = [
     "Answer",
@@ -15,3 +19,12 @@ __all__ = [
     "Users",
     "ask",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    # A running graph does not need it.
+    from langgraph_persist.quotas import accounts
+
+    return getattr(accounts, name)

@@ -8,24 +8,21 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 _LOOP = "langgraph.pregel._loop", ("__enter__", "__aenter__")
 _EDIT = "langgraph.pregel.main", ("perform_superstep", "aperform_superstep")
 _NEAR = 4
 
 
-@dataclass(frozen=True, slots=True)
-class Update:
+class Update(NamedTuple):
     """What ``update_state`` wrote in the name of one node."""
 
     as_node: str
     values: Any
 
 
-@dataclass(frozen=True, slots=True)
-class StateEdit:
+class StateEdit(NamedTuple):
     """A call of ``update_state``."""
 
     updates: Sequence[Update]

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from langgraph_persist.usage.costs import Cost, Costs, total
-from langgraph_persist.usage.metrics import Metric, Usage, UsageMetric
 from langgraph_persist.usage.prices import ModelCall, Price, Prices, TokenPrice
+
+if TYPE_CHECKING:
+    from langgraph_persist.usage.metrics import Metric, Usage, UsageMetric
 
 __all__ = [
     "Cost",
@@ -18,3 +22,12 @@ __all__ = [
     "UsageMetric",
     "total",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    # A running graph does not need it.
+    from langgraph_persist.usage import metrics
+
+    return getattr(metrics, name)

@@ -59,8 +59,7 @@ class ModelCall(NamedTuple):
                 yield f"{self.provider}/{model}".lower()
 
 
-@dataclass(frozen=True, slots=True)
-class _Rates:
+class _Rates(NamedTuple):
     """A model's prices, and where they come from."""
 
     source: str
