@@ -16,6 +16,7 @@ Found: TypeAlias = Mapping[str, Sequence[Cost]]
 COLUMNS = [
     "",
     "runs/s",
+    "spans/s",
     "x stock",
     "x memory",
     "CPU ms/run",
@@ -26,6 +27,7 @@ COLUMNS = [
     "WAL kB/run",
     "memory MB",
 ]
+UNRECORDED = ("none", "memory", "stock", "saver")
 RATIOS = [
     "workload",
     "setting",
@@ -51,6 +53,7 @@ def table(workload: Workload, found: Found) -> str:
         _row(
             CONTENDERS[key][0],
             f"{_median(rounds, lambda c: 1 / c.per_run):.0f}",
+            _spans(key, workload, rounds),
             _ratio(found, key, "stock"),
             _ratio(found, key, "memory"),
             f"{_median(rounds, _cpu_ms):.2f}",
@@ -85,6 +88,13 @@ def ratios(key: str, setting: str, found: Found) -> str:
 
 def _row(*cells: str) -> str:
     return f"| {' | '.join(cells)} |"
+
+
+def _spans(key: str, workload: Workload, rounds: Sequence[Cost]) -> str:
+    """How many spans a recorder keeps in a second: runs, nodes and calls of models."""
+    if key in UNRECORDED or workload.read:
+        return "-"
+    return f"{_median(rounds, lambda c: workload.spans / c.per_run):.0f}"
 
 
 def _cpu_ms(cost: Cost) -> float:
