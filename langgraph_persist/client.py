@@ -292,7 +292,8 @@ class Persist:
         """What was recorded."""
         from langgraph_persist.history import History
 
-        return History(self._statements(*History.AREAS), load=self._load_state)
+        statements = self._statements(*History.AREAS)
+        return History(statements, forks=self._opened().forks, load=self._load_state)
 
     def _load_state(self, config: RunnableConfig) -> Mapping[str, Any] | None:
         found = self.checkpointer.get_tuple(config)

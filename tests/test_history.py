@@ -20,6 +20,7 @@ from langgraph_persist.database.queries import Schemas
 from langgraph_persist.database.statements import Statements
 from langgraph_persist.errors import ConfigurationError, NotRecorded
 from langgraph_persist.history import History, Node
+from langgraph_persist.journal import Forks
 
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
 
@@ -119,7 +120,8 @@ def reading(migrated: str) -> Iterator[Reading]:
     database = Database(migrated)
 
     def made(flush: Callable[[], object] = lambda: None) -> History:
-        return History(Statements(database, Schemas(), *History.AREAS, flush=flush))
+        statements = Statements(database, Schemas(), *History.AREAS, flush=flush)
+        return History(statements, forks=Forks())
 
     yield made
     database.close()

@@ -138,6 +138,43 @@ def test_a_node_in_a_subgraph_is_run_again(
     ]
 
 
+@pytest.mark.parametrize("asynchronous", [False, True])
+@pytest.mark.parametrize("depth", [1, 2])
+def test_the_state_in_a_subgraph_may_be_changed_before(
+    persist: Persist, depth: int, asynchronous: bool
+) -> None:
+    graph = persist.attach(nested(depth).compile(checkpointer=persist.checkpointer))
+    first = run(graph, {"count": 0}, persist.config("t"), asynchronous)
+    old = persist.history.last()
+    config = persist.history.replay_config(node_of(old, "y"))
+    if asynchronous:
+        edited = asyncio.run(graph.aupdate_state(config, {"count": 40}))
+    else:
+        edited = graph.update_state(config, {"count": 40})
+    again = run(graph, None, edited, asynchronous)
+    new = persist.history.last()
+    assert executed(new) == ["sub"] * depth + ["y", "z"] + ["b"] * depth
+    assert (new.replay_of, again["count"]) == (old.id, 42 + depth)
+    assert again["log"] == first["log"]
+
+
+def test_what_is_not_run_again_changes_nothing(persist: Persist, rows: Any) -> None:
+    graph = persist.attach(nested(1).compile(checkpointer=persist.checkpointer))
+    graph.invoke({"count": 0}, persist.config("t"))
+    node = node_of(persist.history.last(), "y")
+    before = graph.get_state(persist.config("t"))
+    count = rows("SELECT count(*) FROM checkpoints")
+
+    config = persist.history.replay_config(node)
+    assert graph.get_state(config).next == ("y",)
+    assert graph.get_state(config).values["count"] == 2
+
+    assert graph.get_state(persist.config("t")) == before
+    assert rows("SELECT count(*) FROM checkpoints") == count
+    said = before.values["log"]
+    assert graph.invoke({"count": 0}, persist.config("t"))["log"][: len(said) + 1] == [*said, "a"]
+
+
 def test_a_sent_subgraph_is_run_again(persist: Persist) -> None:
     class Wide(TypedDict, total=False):
         count: Annotated[int, operator.add]

@@ -15,8 +15,9 @@ from langgraph_persist.history.compare import Comparison, Diff
 from langgraph_persist.history.contents import Row
 from langgraph_persist.history.humans import HitlEvent
 from langgraph_persist.history.records import Node, Workflow, read_workflow
-from langgraph_persist.history.replay import gone, prepare, root_config
+from langgraph_persist.history.replay import Replay, gone, root_config
 from langgraph_persist.history.threads import NOT_RECORDED, Thread, TranscriptLine
+from langgraph_persist.journal import Fork, Forks
 
 STATUSES = ("running", "completed", "failed", "cancelled", "interrupted", "refused")
 SESSION_STATUSES = ("active", "completed", "expired", "error")
@@ -28,6 +29,7 @@ class History:
 
     Args:
         statements: those of :attr:`AREAS`.
+        forks: where copies of checkpoints are announced, which the saver makes.
         load: gives the state that a checkpoint holds, as JSON.
     """
 
@@ -37,9 +39,10 @@ class History:
         self,
         statements: Statements,
         *,
+        forks: Forks,
         load: Callable[[RunnableConfig], Mapping[str, Any] | None] | None = None,
     ) -> None:
-        self._statements, self._load = statements, load
+        self._statements, self._load, self._forks = statements, load, forks
 
     def last(self) -> Workflow:
         """The workflow that started last.
@@ -99,7 +102,8 @@ class History:
 
         Give it to ``invoke(None, …)``; or to ``update_state`` first, to change the state there.
         An interrupt that had been answered asks again. The new workflow is a ``replay_of`` the
-        old one, which stays as it is. For a node in a subgraph a fork of the thread is prepared.
+        old one, which stays as it is. For a node in a subgraph it is the subgraph's config, known
+        to this process alone, and to be used before the thread goes on in another way.
 
         Raises:
             NotRecorded: its checkpoint is not known or gone, or it was no node of a graph.
@@ -111,8 +115,11 @@ class History:
             if not self.rows("checkpoint_is_there", **config["configurable"]):
                 raise gone(node)
             return config
-        path = _path(node, self.workflow(node.workflow_id).nodes)
-        return self._statements.transaction(lambda transaction: prepare(transaction, path))
+        replay = Replay(_path(node, self.workflow(node.workflow_id).nodes))
+        transaction = self._statements.transaction
+        transaction(replay.check)
+        self._forks.add(Fork(replay.origins, lambda: transaction(replay.write)))
+        return replay.config
 
     def transcript(self, thread: str, turn: TurnNumber | None = None) -> list[TranscriptLine]:
         """What was said in a thread, turn by turn, or in one turn of it."""

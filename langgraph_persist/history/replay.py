@@ -2,7 +2,8 @@
 
 LangGraph starts a graph anew from any of its checkpoints, but a subgraph only from one that lies
 below the checkpoint of its parent, in a namespace that follows from that one's id. So for a node
-in a subgraph all checkpoints around it are copied, each below the copy of the one above.
+in a subgraph all checkpoints around it are copied, each below the copy of the one above: once
+something starts from them, since a thread goes on from its newest checkpoint.
 """
 
 from __future__ import annotations
@@ -45,35 +46,55 @@ def gone(node: Node) -> NotRecorded:
     )
 
 
-def prepare(transaction: Transaction, path: Sequence[Node]) -> RunnableConfig:
-    """Copy the checkpoints that a node and those around it ran from; the config that starts there.
+class Replay:
+    """How a node in a subgraph is run again: ``path`` leads to it from the outermost node.
 
-    ``path`` leads from the outermost node to that one.
+    ``config`` is that of the subgraph, as LangGraph's ``get_state(…, subgraphs=True)`` gives it.
 
     Raises:
-        NotRecorded: one of the checkpoints is gone, or it is not known what the ids follow from.
+        NotRecorded: it is not known what the ids follow from.
     """
-    config = root_config(path[0])
-    places: dict[str, str] = {}
-    namespace = ""
-    for node, below in zip(path, (*path[1:], None), strict=True):
-        new_id = str(uuid6(clock_seq=node.step or 0))
-        params: dict[str, Any] = {
-            "thread_id": config["configurable"]["thread_id"],
-            "checkpoint_ns": node.checkpoint_ns or "",
-            "checkpoint_id": node.input_checkpoint_id,
-            "new_ns": namespace,
-            "new_id": new_id,
-            "parents": Jsonb(places),
-        }
-        if transaction.run("fork_checkpoint", **params) != 1:
-            raise gone(node)
-        transaction.run("fork_blobs", **params)
-        places[namespace] = new_id
-        if below is not None:
-            namespace = _namespace(namespace, node, task_ids(node)(new_id, namespace))
-    config["configurable"] |= {"checkpoint_id": places[""], "checkpoint_map": places}
-    return config
+
+    def __init__(self, path: Sequence[Node]) -> None:
+        self.origins: dict[str, tuple[str, str]] = {}
+        """Namespace and id of the checkpoint that each copy is of, by the copy's id."""
+        self._copies: list[tuple[Node, dict[str, Any]]] = []
+        self.config = root_config(path[0])
+        places: dict[str, str] = {}
+        namespace = ""
+        for node, below in zip(path, (*path[1:], None), strict=True):
+            origin = node.checkpoint_ns or "", node.input_checkpoint_id or ""
+            new_id = str(uuid6(clock_seq=node.step or 0))
+            self.origins[new_id] = origin
+            copied = {"checkpoint_ns": origin[0], "checkpoint_id": origin[1]}
+            placed = {"new_ns": namespace, "new_id": new_id, "parents": Jsonb({**places})}
+            self._copies.append((node, self.config["configurable"] | copied | placed))
+            places[namespace] = new_id
+            if below is not None:
+                namespace = _namespace(namespace, node, task_ids(node)(new_id, namespace))
+        where = {"checkpoint_ns": namespace, "checkpoint_id": new_id, "checkpoint_map": places}
+        self.config["configurable"] |= where
+
+    def check(self, transaction: Transaction) -> None:
+        """Nothing, if all that it needs is there.
+
+        Raises:
+            NotRecorded: one of the checkpoints is gone.
+        """
+        for node, params in self._copies:
+            if not transaction.rows("checkpoint_is_there", **params):
+                raise gone(node)
+
+    def write(self, transaction: Transaction) -> None:
+        """Copy the checkpoints.
+
+        Raises:
+            NotRecorded: one of them is gone.
+        """
+        for node, params in self._copies:
+            if transaction.run("fork_checkpoint", **params) != 1:
+                raise gone(node)
+            transaction.run("fork_blobs", **params)
 
 
 def task_ids(node: Node) -> TaskId:

@@ -6,6 +6,7 @@ from langgraph_persist.journal.clock import Clock
 from langgraph_persist.journal.deltas import Deltas, DeltaWrite
 from langgraph_persist.journal.derive import Change, Derived, Projector, State
 from langgraph_persist.journal.failures import Failures
+from langgraph_persist.journal.forks import Fork, Forks
 from langgraph_persist.journal.instance import instance_id
 from langgraph_persist.journal.journal import Journal
 from langgraph_persist.journal.privacy import Seal
@@ -42,6 +43,8 @@ __all__ = [
     "ExpiredRequest",
     "Failures",
     "Fields",
+    "Fork",
+    "Forks",
     "Graph",
     "Journal",
     "Known",

@@ -36,6 +36,7 @@ from langgraph_persist.errors import DatabaseUnavailable, DurabilityError, Journ
 from langgraph_persist.journal.barriers import Barrier, Barriers
 from langgraph_persist.journal.capture import EVERYTHING, Capture
 from langgraph_persist.journal.failures import Failures
+from langgraph_persist.journal.forks import Forks
 from langgraph_persist.journal.heartbeat import Heartbeat
 from langgraph_persist.journal.privacy import Seal, fitting, redacted, without_content
 from langgraph_persist.journal.reaper import Reaper
@@ -81,6 +82,7 @@ class Journal:
         self._statements: Sql | None = None
         self.runs = Runs()
         self.barriers = Barriers()
+        self.forks = Forks()
         self.heartbeat = Heartbeat()
         self.reaper = Reaper(self)
         self.content = True

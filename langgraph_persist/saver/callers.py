@@ -44,6 +44,11 @@ def state_edit() -> StateEdit | None:
     return StateEdit(named, _local("channels", *_EDIT) or {})
 
 
+def is_editing() -> bool:
+    """Whether the calling method is called in update_state."""
+    return _local("self", *_EDIT) is not None
+
+
 def _pair(update: Any) -> tuple[Any, Any]:
     """Values and node: ``StateUpdate`` begins with the values, a checked update with the node."""
     return (update[0], update[1]) if hasattr(update, "values") else (update[1], update[0])

@@ -51,6 +51,7 @@ from langgraph_persist.extract import clean_text, error_fields, keep_for, to_jso
 from langgraph_persist.extract.todos import CHANNEL
 from langgraph_persist.journal import (
     DeltaWrite,
+    Fork,
     Graph,
     Journal,
     Loaded,
@@ -65,7 +66,7 @@ from langgraph_persist.journal.journal import CALL_SETUP, TABLES_MISSING
 from langgraph_persist.journal.unit import Blob, Fields, Rows, Write
 from langgraph_persist.saver.barrier import wait_at_end
 from langgraph_persist.saver.cached import follow
-from langgraph_persist.saver.callers import StateEdit, opening_loop, state_edit
+from langgraph_persist.saver.callers import StateEdit, is_editing, opening_loop, state_edit
 from langgraph_persist.saver.deltas import DeltaStates, Opening, edited
 from langgraph_persist.saver.exact import CONSTRUCTORS, dumps
 from langgraph_persist.saver.jsonb import JsonbLoader
@@ -500,14 +501,20 @@ class PersistSaver(PostgresSaver):
 
     def get_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         """The checkpoint that the config names, or the thread's latest; None if there is none."""
-        return self._get_tuple(config, opening_loop())
+        return self._get_tuple(config, opening_loop(), editing=is_editing())
 
     async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         """Like :meth:`get_tuple`, on a thread of its own."""
-        return await self._in_executor(self._get_tuple, config, opening_loop())
+        loop, editing = opening_loop(), is_editing()
+        return await self._in_executor(partial(self._get_tuple, config, loop, editing=editing))
 
-    def _get_tuple(self, config: RunnableConfig, loop: Any) -> CheckpointTuple | None:
-        thread_id, ns, checkpoint_id = place_of(config)
+    def _get_tuple(
+        self, config: RunnableConfig, loop: Any, *, editing: bool
+    ) -> CheckpointTuple | None:
+        place = place_of(config)
+        if place.checkpoint_id and (fork := self.journal.forks.find(place.checkpoint_id)):
+            place = self._forked(place, fork, starts=editing or loop is not None)
+        thread_id, ns, checkpoint_id = place
         self._settle(thread_id)
         where = " WHERE c.thread_id = %s AND c.checkpoint_ns = %s"
         args = [thread_id, ns]
@@ -521,6 +528,15 @@ class PersistSaver(PostgresSaver):
         if run is None and loop is not None:
             wait_at_end(self.journal, thread_id, ns, loop)
         return self._open(run, graph, loop, rows[0] if rows else None)
+
+    def _forked(self, place: Place, fork: Fork, *, starts: bool) -> Place:
+        """Where a copy is to be read; who only looks sees what it will be a copy of."""
+        if not starts:
+            ns, checkpoint_id = fork.origins[place.checkpoint_id or ""]
+            return place._replace(checkpoint_ns=ns, checkpoint_id=checkpoint_id)
+        fork.make()
+        self.journal.forks.remove(fork)
+        return place
 
     def _begin(self, config: RunnableConfig, loop: Any) -> tuple[Run | None, Graph]:
         """The run and the graph in it that reads with this config, by this loop if it begins."""
