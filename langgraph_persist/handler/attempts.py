@@ -34,7 +34,7 @@ def parent(
     told = spans.around(parent_run_id, metadata)
     manager = (var_child_runnable_config.get() or {}).get("callbacks")
     around = getattr(manager, "parent_run_id", None)
-    if around is None or around == parent_run_id:
+    if around is None or around is parent_run_id or around == parent_run_id:
         return told
     found = spans.get(ids.known_as(around))
     return found if found is not None and found.falls_back and found.parent is told else told
@@ -45,6 +45,7 @@ def mark(span: Span, tags: Sequence[str] | None) -> None:
     for tag in tags or ():
         if isinstance(tag, str) and (found := _RETRY.fullmatch(tag)):
             span.attempt = int(found[1])
+            span.root.repeats = True
 
 
 def begin(span: Span, prompt: object) -> Attempt:
@@ -53,6 +54,8 @@ def begin(span: Span, prompt: object) -> Attempt:
     It replaces a call that failed before it in the same node with the same prompt, or the last
     one that failed in the same ``with_fallbacks``, whose alternatives may ask differently.
     """
+    if not span.root.repeats:
+        return Attempt(1, None)
     with span.root.lock:
         replaced = _replaced(span, prompt)
         tried = next((s.attempt for s in (span, *span.above()) if s.attempt > 1), 1)
@@ -62,6 +65,7 @@ def begin(span: Span, prompt: object) -> Attempt:
 
 def failed(span: Span, attempt: int, prompt: object) -> None:
     """A call has failed: who is around it may try again."""
+    span.root.repeats = True
     entry = Failed(span.id, attempt, prompt)
     with span.root.lock:
         for above in span.above():

@@ -419,6 +419,17 @@ class PersistCallbackHandler(GraphCallbackHandler):
 
     # --- admission ---
 
+    def may_ask(self, event: Mapping[str, Any]) -> bool:
+        """Whether a start event may be that of a new workflow which a limit may refuse.
+
+        Most are not: nobody is named, or they are below what is known.
+        """
+        given = event.get("metadata")
+        if type(given) is dict and given.get("user") is None and given.get("organization") is None:
+            return False
+        parent = event.get("parent_run_id")
+        return type(parent) is not UUID or self._spans.get(parent) is None
+
     @guarded
     def doubt(self, event: Mapping[str, Any]) -> Doubt | None:
         """The id of a starting run that an earlier one of the thread may have, and the thread."""
@@ -618,6 +629,8 @@ class PersistCallbackHandler(GraphCallbackHandler):
         return span
 
     def _complete_root(self, span: Span, outputs: Any) -> Future[None] | None:
+        if not span.ends_root:
+            return None
         status: Status = "interrupted" if span.root.interrupted else "completed"
         return self._finish(span, status, outputs, None)
 

@@ -31,15 +31,14 @@ def guarded(event: F) -> F:
             # A generator left open is closed at the very end, when nothing can be written.
             return None
         span = None
+        token = reports.set(self.failures)
         try:
             if "run_id" in kwargs:
                 resolve(kwargs, starts)
-            span = None if starts else self.missed.concerned(args, kwargs)
-            token = reports.set(self.failures)
-            try:
-                return event(self, *args, **kwargs)
-            finally:
-                reports.reset(token)
+                span = None if starts else self.missed.concerned_by(kwargs["run_id"])
+            else:
+                span = self.missed.concerned(args, kwargs)
+            return event(self, *args, **kwargs)
         except JournalClosed:
             raise
         except DurabilityError:
@@ -47,5 +46,7 @@ def guarded(event: F) -> F:
         except Exception as error:
             self.failures.add(name, error)
             return self.make_up(name, error, span, args, kwargs)
+        finally:
+            reports.reset(token)
 
     return cast(F, safe)

@@ -55,9 +55,12 @@ def known_as(given: Any) -> UUID:
 
 def resolve(event: dict[str, Any], starts: bool) -> None:
     """Replace the ids in an event's arguments by those that the record has."""
-    if (parent := event.get("parent_run_id")) is not None:
+    given, parent = event.get("run_id"), event.get("parent_run_id")
+    plain = type(given) is UUID and (parent is None or type(parent) is UUID)
+    if plain and _renamed.get() is None:
+        return
+    if parent is not None:
         event["parent_run_id"] = known_as(parent)
-    given = event.get("run_id")
     if not starts:
         event["run_id"] = known_as(given)
     elif type(given) is not UUID and given is not None:

@@ -34,7 +34,11 @@ class Missed:
         if isinstance(first, Span):
             return first
         run_id = event.get("run_id") or getattr(first, "run_id", None)
-        return None if run_id is None else self._spans.get(ids.known_as(run_id))
+        return None if run_id is None else self.concerned_by(ids.known_as(run_id))
+
+    def concerned_by(self, run_id: UUID) -> Span | None:
+        """The span under way that has this id in the record."""
+        return self._spans.get(run_id)
 
     def began(self, name: str, event: Mapping[str, Any]) -> Span:
         """The span to tell of a start that failed before it had one: that of what is around it.

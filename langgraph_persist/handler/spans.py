@@ -8,7 +8,7 @@ import weakref
 from collections import Counter, OrderedDict
 from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 from uuid import UUID
 
 from langchain_core.utils.uuid import uuid7
@@ -54,7 +54,8 @@ class Root:
     admitted: bool = False
     """Whether its request is counted already, or was refused."""
     clock: Clock = field(default_factory=Clock)
-    spans: dict[UUID, Span] = field(default_factory=dict)
+    spans: dict[int, Span] = field(default_factory=dict)
+    """What goes on below it, by the number that its id is."""
     lock: threading.Lock = field(default_factory=threading.Lock)
     started: bool = False
     ended: bool = False
@@ -79,6 +80,8 @@ class Root:
     """What models wanted tools to be called with, by tool_call_id; the newest."""
     answered_by: dict[Hashable, Span] = field(default_factory=dict)
     """The calls that gave these answers; the newest."""
+    repeats: bool = False
+    """Whether anything was retried or a call has failed, so that other calls may repeat it."""
     outer: Run | None = None
     """The run in whose context this one was started."""
     within: Within | None = None
@@ -216,8 +219,9 @@ class Span:
     @property
     def task_id(self) -> str | None:
         """The task that a node's own span executes."""
-        found = self.node.fields["task_id"] if self.kind == "node" and self.node else None
-        return None if found is None else str(found)
+        if self.kind != "node" or self.node is None:
+            return None
+        return cast("str | None", self.node.fields["task_id"])
 
     @property
     def thread_id(self) -> str | None:
@@ -227,18 +231,23 @@ class Span:
 
 
 _MEMORY = 10_000
+_VERSION = 76
+"""The bits of a UUID from which on it has its version."""
 _GENERATED = 7
 """The version of the UUIDs that LangChain makes; no other run ever has the same."""
 
 
 class Spans:
-    """The callback runs under way, whichever of a journal's handlers is told of them."""
+    """The callback runs under way, whichever of a journal's handlers is told of them.
+
+    They are found by the number that their id is: UUIDs are hashed, and compared, in Python.
+    """
 
     def __init__(self) -> None:
-        self._open: dict[UUID, Span] = {}
-        self._late: OrderedDict[UUID, None] = OrderedDict()
+        self._open: dict[int, Span] = {}
+        self._late: OrderedDict[int, None] = OrderedDict()
         """Runs that went on after their root had ended; what they start is of no run any more."""
-        self._ended: OrderedDict[UUID, None] = OrderedDict()
+        self._ended: OrderedDict[int, None] = OrderedDict()
         """Ids given by users that were a run's already."""
         self._executing: dict[str, Span] = {}
         """The nodes under way by task id."""
@@ -248,13 +257,14 @@ class Spans:
 
     def admit(self, run_id: UUID, parent_run_id: UUID | None) -> UUID | None:
         """The id to record a starting run by; None for what was told before or is not recorded."""
-        if parent_run_id in self._late:
+        number = run_id.int
+        if parent_run_id is not None and parent_run_id.int in self._late:
             self.ignore(run_id)
             return None
-        if (known := self._open.get(run_id)) is not None:
+        if (known := self._open.get(number)) is not None:
             if not known.ends_root or known.told_by == teller():
                 return None
-        elif run_id not in self._ended:
+        elif number not in self._ended:
             return run_id
         fresh = uuid7()
         ids.rename(run_id, fresh)
@@ -266,18 +276,20 @@ class Spans:
 
     def took(self, run_id: UUID) -> bool:
         """Whether a run has this id that is under way or has ended here."""
-        return run_id in self._open or run_id in self._ended
+        return run_id.int in self._open or run_id.int in self._ended
 
     def is_root(self, run_id: Any, parent_run_id: Any) -> bool:
         """Whether a starting run is the root of others, and told for the first time."""
-        parent, own = ids.known_as(parent_run_id), self._open.get(ids.known_as(run_id))
-        if parent_run_id is not None and (parent in self._open or parent in self._late):
-            return False
+        own = self.get(ids.known_as(run_id))
+        if parent_run_id is not None:
+            parent = ids.known_as(parent_run_id).int
+            if parent in self._open or parent in self._late:
+                return False
         return own is None or (own.ends_root and own.told_by != teller())
 
     def get(self, run_id: UUID | None) -> Span | None:
         """The span under way that has this id."""
-        return self._open.get(run_id) if run_id is not None else None
+        return self._open.get(run_id.int) if run_id is not None else None
 
     def around(self, parent_run_id: UUID | None, metadata: Mapping[str, Any] | None) -> Span | None:
         """The span that a starting run is below.
@@ -293,24 +305,24 @@ class Spans:
 
     def add(self, span: Span) -> bool:
         """A span has started; False if its root has just ended, so that nobody would close it."""
-        self._open[span.id] = span
-        span.root.spans[span.id] = span
-        if span.task_id is not None:
-            self._executing[span.task_id] = span
-        if span.root.ended:
+        root = span.root
+        self._open[span.id.int] = root.spans[span.id.int] = span
+        if (task_id := span.task_id) is not None:
+            self._executing[task_id] = span
+        if root.ended:
             self._forget(span)
             self.ignore(span.id)
-        return not span.root.ended
+        return not root.ended
 
     def pop(self, run_id: UUID) -> Span | None:
         """A span has ended; None if it was not known, or its end was told before."""
-        span = self._open.get(run_id)
-        if span is not None:
+        number = run_id.int
+        if (span := self._open.get(number)) is not None:
             self._forget(span)
             span.caller = None
             span.clock.stop()
-            span.root.spans.pop(run_id, None)
-            if span.ends_root or run_id.version != _GENERATED:
+            span.root.spans.pop(number, None)
+            if span.ends_root or number >> _VERSION & 0xF != _GENERATED:
                 self.take(run_id)
         return span
 
@@ -325,17 +337,17 @@ class Spans:
         return still_open
 
     def _forget(self, span: Span) -> None:
-        self._open.pop(span.id, None)
-        if span.task_id is not None and self._executing.get(span.task_id) is span:
-            del self._executing[span.task_id]
+        self._open.pop(span.id.int, None)
+        if (task_id := span.task_id) is not None and self._executing.get(task_id) is span:
+            del self._executing[task_id]
 
     def ignore(self, run_id: UUID) -> None:
         """Record nothing of what this run starts."""
         _remember(self._late, run_id)
 
 
-def _remember(memory: OrderedDict[UUID, None], run_id: UUID) -> None:
-    memory[run_id] = None
+def _remember(memory: OrderedDict[int, None], run_id: UUID) -> None:
+    memory[run_id.int] = None
     while len(memory) > _MEMORY:
         memory.popitem(last=False)
 
