@@ -70,6 +70,8 @@ def streamed_text(event: Any, chunk: Any = None) -> tuple[str, bool]:
 @total(_nothing)
 def structured_response(outputs: Any) -> Any:
     """The structured response that an agent's node puts into the state, or None."""
+    if type(outputs) is dict:
+        return outputs.get(_RESPONSE)
     if isinstance(outputs, Command):
         return structured_response(outputs.update)
     if isinstance(outputs, Mapping):

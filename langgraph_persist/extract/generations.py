@@ -92,9 +92,9 @@ def generation_end(response: Any, keep: Keep = _PLAIN) -> dict[str, Any]:
         "finish_reason": optional_text(first(meta, *_FINISH) or first(info, *_FINISH)),
         "cache_hit": True if is_cache_hit(usage) else None,
         **_message_parts(message, others, keep),
-        **token_fields(usage, meta, llm_output),
     }
-    return {column: value for column, value in fields.items() if value is not None}
+    known = {column: value for column, value in fields.items() if value is not None}
+    return known | token_fields(usage, meta, llm_output)
 
 
 @total(lambda: Billing({}, None))

@@ -41,6 +41,7 @@ _PART_LIMIT = 512
 _SKELETON_LIMIT = 2048
 _FEW = 2
 _SHORT = 8
+_SHORT_TEXT = 31
 _DEPTH = 2
 _LIST_BYTES = 1024
 _LIST_LENGTH = 4096
@@ -128,42 +129,209 @@ class References(Keep):
     by_reference = True
 
     def __init__(self, known: Container[str], capture: Capture = EVERYTHING) -> None:
-        super().__init__(capture)
-        self._known = known
+        self.capture, self._known = capture, known
+        self._new: set[str] = set()
+        self.rows: list[Row] = []
 
     def channel(self, name: str, value: Any) -> Any:
         if name in self.capture.channels:
             return _EXCLUDED
-        return self._stored(_Store.channel, value)
+        return self._stored(self._channel, value)
 
     def document(self, value: Any) -> Any:
-        return None if value is None else self._stored(_Store.document, value)
+        return None if value is None else self._stored(self._document, value)
 
     def prompt(self, messages: list[BaseMessage]) -> Any:
-        return self._stored(_Store.entry, messages)
+        return self._stored(self._entry, messages)
 
     def message(self, message: BaseMessage) -> Any:
-        return self._stored(_Store.entry, message)
+        return self._stored(self._entry, message)
 
     def calls(self, message: Any) -> Any:
-        return self._stored(_Store.calls, message)
+        return self._stored(self._calls, message)
 
     def said(self, message: BaseMessage) -> Any:
-        return self._stored(_Store.said, message)
+        return self._stored(self._said, message)
 
     def excerpt(self, text: str | None) -> str | None:
-        return None if text is None else excerpt(self.text(text))
+        if text is not None and (self.capture.redactors or len(text) > self.capture.max_bytes):
+            text = self.text(text)
+        return excerpt(text)
 
-    def _stored(self, work: Callable[[_Store, Any], Any], value: Any) -> orjson.Fragment:
+    def _stored(self, work: Callable[[Any], Any], value: Any) -> orjson.Fragment:
+        before = len(self.rows)
         try:
-            store = _Store(self._known, self.capture)
-            found = orjson.dumps(work(store, value))
+            return orjson.Fragment(orjson.dumps(work(value)))
         except Exception:
             # Another thread may be changing it.
-            store = _Store(self._known, self.capture)
-            found = orjson.dumps(store.value(self._data(without(value, self.capture.channels))))
-        self.rows += store.rows
-        return orjson.Fragment(found)
+            self._take_back(before)
+            data = self._data(without(value, self.capture.channels))
+            return orjson.Fragment(orjson.dumps(self._value(data)))
+
+    def __contains__(self, id_: object) -> bool:
+        return id_ in self._new or id_ in self._known
+
+    def _document(self, value: Any) -> Any:
+        if (fields := _fields(value)) is None:
+            return self._entry(value)
+        parts: dict[str, Any] = {}
+        channels, is_command = self.capture.channels, _is_command(type(value))
+        plain = not self.capture.redactors and self.capture.max_bytes >= INLINE_LIMIT
+        for key, item in fields.items():
+            if key in channels:
+                parts[key] = _EXCLUDED
+            elif plain and _is_short(item):
+                parts[key] = item
+            elif is_command and key in _CHANNELS_OF:
+                parts[key] = self._document(item)
+            else:
+                parts[key] = self._spoken(item) if key == "messages" else self._entry(item)
+        return parts
+
+    def _entry(self, value: Any, depth: int = _DEPTH, limit: int = INLINE_LIMIT) -> Any:
+        kind = type(value)
+        if kind is list or kind is tuple:
+            if is_message_list(value):
+                return self._messages(value)
+            if depth and _is_mixed(value):
+                return [self._part(item, depth, limit) for item in value]
+        elif kind not in _SIMPLE and is_message(kind):
+            return self._message(value)
+        data = self._json(value)
+        if len(data) <= limit and len(data) <= self.capture.max_bytes and not _may_refer(data):
+            return orjson.Fragment(data)
+        if kind in _SIMPLE:
+            return self._value(data)
+        if depth and (fields := _fields(value)) is not None:
+            return self._mapping(fields, data, depth - 1)
+        if kind is list and len(data) > _LIST_BYTES and _grows(value):
+            return self._list(value, data)
+        return self._value(data)
+
+    def _json(self, value: Any) -> bytes:
+        data = to_json_bytes(value)
+        return self.capture.clean_json(data) if self.capture.redactors else data
+
+    def _channel(self, value: Any) -> Any:
+        if is_message_list(value):
+            return {"$stored": self._list_id(value)}
+        return self._entry(value)
+
+    def _list_id(self, messages: list[BaseMessage]) -> str:
+        list_id, rows = message_list(messages, self, self.capture)
+        self._add(rows)
+        return list_id
+
+    def _part(self, value: Any, depth: int, limit: int) -> Any:
+        if _is_command(type(value)):
+            return self._document(value)
+        return self._entry(value, depth, limit)
+
+    def _message(self, message: BaseMessage) -> dict[str, Any]:
+        entry = message_entry(message, self.capture)
+        self._add(entry.rows(self))
+        return {"$message": entry.reference}
+
+    def _messages(self, messages: list[BaseMessage]) -> Any:
+        """Few ones each by itself, and those that are set before a conversation."""
+        if len(messages) <= _FEW:
+            return [self._message(message) for message in messages]
+        head = 0
+        while head < len(messages) - 1 and _is_system(type(messages[head])):
+            head += 1
+        if not head:
+            return {"$stored": self._list_id(messages)}
+        before = [self._message(message) for message in messages[:head]]
+        return [*before, {"$items": self._list_id(messages[head:])}]
+
+    def _calls(self, message: Any) -> Any:
+        data = self._json(message.tool_calls)
+        if len(data) <= _CALLS_LIMIT and not _may_refer(data):
+            return orjson.Fragment(data)
+        entry = message_entry(message, self.capture)
+        self._add(entry.rows(self))
+        return {"$tool_calls": entry.reference[:1]}
+
+    def _said(self, message: BaseMessage) -> Any:
+        if not is_a(message.content, str) or len(message.content) <= INLINE_LIMIT:
+            return self._entry(message.content)
+        entry = message_entry(message, self.capture)
+        self._add(entry.rows(self))
+        return {"$text": entry.reference[:1]}
+
+    def _spoken(self, value: Any) -> Any:
+        """Messages in one of the short forms that LangGraph takes."""
+        if is_a(value, str):
+            return self._text("human", value)
+        if type(value) is list and len(value) <= _SHORT and not is_message_list(value):
+            return [self._short(item) for item in value]
+        return self._entry(value)
+
+    def _short(self, value: Any) -> Any:
+        if type(value) is tuple and len(value) == 2 and value[0] in _ROLES:
+            return [value[0], self._text(_ROLES[value[0]], value[1])]
+        if type(value) is dict and (role := value.get("role")) in _ROLES:
+            return {
+                key: self._text(_ROLES[role], item) if key == "content" else self._entry(item)
+                for key, item in value.items()
+            }
+        return self._text("human", value) if is_a(value, str) else self._entry(value)
+
+    def _text(self, role: str, text: Any) -> Any:
+        if not is_a(text, str) or len(text) <= INLINE_LIMIT:
+            return self._entry(text)
+        entry = spoken_entry(role, text, self.capture)
+        self._add(entry.rows(self))
+        return {"$text": entry.reference}
+
+    def _mapping(self, fields: Mapping[Any, Any], data: bytes, depth: int) -> Any:
+        """Item by item where that refers to something; else as a whole."""
+        inner = References(self, self.capture)
+        parts = {key: inner._entry(item, depth, _PART_LIMIT) for key, item in fields.items()}
+        skeleton = orjson.dumps(parts)
+        if not _may_refer(skeleton) or len(skeleton) > _SKELETON_LIMIT:
+            return self._value(data)
+        self._add(inner.rows)
+        return orjson.Fragment(skeleton)
+
+    def _list(self, values: list[Any], data: bytes) -> Any:
+        """A list that may grow: only what is new of it is stored."""
+        # Left out parts and redactors would make more of it than its JSON tells.
+        plain = not self.capture.redactors and len(data) <= self.capture.max_bytes
+        digest = xxh3_128_digest(data)
+        if plain and (known := _lists.get(digest)) is not None and known in self:
+            return {"$stored": known}
+        parts = [*map(to_json_bytes if plain else self._fitting_json, values)]
+        list_id, start, base = chain(map(xxh3_128_digest, parts), self)
+        if start < len(parts):
+            rest = b"[" + b",".join(parts[start:]) + b"]"
+            self._add([list_row("list", list_id, base, rest)])
+        if plain:
+            _remember(digest, list_id)
+        return {"$stored": list_id}
+
+    def _fitting_json(self, value: Any) -> bytes:
+        return self.capture.fitting(self._json(value))
+
+    def _value(self, data: bytes) -> Any:
+        data = self.capture.fitting(data)
+        value_id = uuid_text(xxh3_128_digest(data))
+        if value_id not in self:
+            self._add([list_row("value", value_id, None, data)])
+        return {"$stored": value_id}
+
+    def _take_back(self, length: int) -> None:
+        """Forget the rows from this one on."""
+        rows, self._new = self.rows[:length], set()
+        self.rows.clear()
+        self._add(rows)
+
+    def _add(self, rows: Sequence[Row]) -> None:
+        self.rows += rows
+        for _, fields in rows:
+            self._new.add(fields["id"])
+            if "entry_id" in fields:
+                self._new.add(fields["entry_id"])
 
 
 class Nothing(Keep):
@@ -190,171 +358,6 @@ def without(value: Any, channels: Container[str]) -> Any:
         else item
         for key, item in fields.items()
     }
-
-
-class _Store:
-    """Takes values apart, and gathers the rows of what is referred to."""
-
-    def __init__(self, known: Container[str], capture: Capture) -> None:
-        self._known, self._capture = known, capture
-        self._new: set[str] = set()
-        self.rows: list[Row] = []
-
-    def __contains__(self, id_: object) -> bool:
-        return id_ in self._new or id_ in self._known
-
-    def document(self, value: Any) -> Any:
-        if (fields := _fields(value)) is None:
-            return self.entry(value)
-        parts: dict[str, Any] = {}
-        channels, is_command = self._capture.channels, _is_command(type(value))
-        for key, item in fields.items():
-            if key in channels:
-                parts[key] = _EXCLUDED
-            elif is_command and key in _CHANNELS_OF:
-                parts[key] = self.document(item)
-            else:
-                parts[key] = self._spoken(item) if key == "messages" else self.entry(item)
-        return parts
-
-    def entry(self, value: Any, depth: int = _DEPTH, limit: int = INLINE_LIMIT) -> Any:
-        kind = type(value)
-        if kind is list or kind is tuple:
-            if is_message_list(value):
-                return self._messages(value)
-            if depth and _is_mixed(value):
-                return [self._part(item, depth, limit) for item in value]
-        elif kind not in _SIMPLE and is_message(kind):
-            return self._message(value)
-        data = self._json(value)
-        if len(data) <= limit and len(data) <= self._capture.max_bytes and not _may_refer(data):
-            return orjson.Fragment(data)
-        if kind in _SIMPLE:
-            return self.value(data)
-        if depth and (fields := _fields(value)) is not None:
-            return self._mapping(fields, data, depth - 1)
-        if kind is list and len(data) > _LIST_BYTES and _grows(value):
-            return self._list(value, data)
-        return self.value(data)
-
-    def _json(self, value: Any) -> bytes:
-        data = to_json_bytes(value)
-        return self._capture.clean_json(data) if self._capture.redactors else data
-
-    def channel(self, value: Any) -> Any:
-        if is_message_list(value):
-            return {"$stored": self._list_id(value)}
-        return self.entry(value)
-
-    def _list_id(self, messages: list[BaseMessage]) -> str:
-        list_id, rows = message_list(messages, self, self._capture)
-        self._add(rows)
-        return list_id
-
-    def _part(self, value: Any, depth: int, limit: int) -> Any:
-        if _is_command(type(value)):
-            return self.document(value)
-        return self.entry(value, depth, limit)
-
-    def _message(self, message: BaseMessage) -> dict[str, Any]:
-        entry = message_entry(message, self._capture)
-        self._add(entry.rows(self))
-        return {"$message": entry.reference}
-
-    def _messages(self, messages: list[BaseMessage]) -> Any:
-        """Few ones each by itself, and those that are set before a conversation."""
-        if len(messages) <= _FEW:
-            return [self._message(message) for message in messages]
-        head = 0
-        while head < len(messages) - 1 and _is_system(type(messages[head])):
-            head += 1
-        if not head:
-            return {"$stored": self._list_id(messages)}
-        before = [self._message(message) for message in messages[:head]]
-        return [*before, {"$items": self._list_id(messages[head:])}]
-
-    def calls(self, message: Any) -> Any:
-        data = self._json(message.tool_calls)
-        if len(data) <= _CALLS_LIMIT and not _may_refer(data):
-            return orjson.Fragment(data)
-        entry = message_entry(message, self._capture)
-        self._add(entry.rows(self))
-        return {"$tool_calls": entry.reference[:1]}
-
-    def said(self, message: BaseMessage) -> Any:
-        if not is_a(message.content, str) or len(message.content) <= INLINE_LIMIT:
-            return self.entry(message.content)
-        entry = message_entry(message, self._capture)
-        self._add(entry.rows(self))
-        return {"$text": entry.reference[:1]}
-
-    def _spoken(self, value: Any) -> Any:
-        """Messages in one of the short forms that LangGraph takes."""
-        if is_a(value, str):
-            return self._text("human", value)
-        if type(value) is list and len(value) <= _SHORT and not is_message_list(value):
-            return [self._short(item) for item in value]
-        return self.entry(value)
-
-    def _short(self, value: Any) -> Any:
-        if type(value) is tuple and len(value) == 2 and value[0] in _ROLES:
-            return [value[0], self._text(_ROLES[value[0]], value[1])]
-        if type(value) is dict and (role := value.get("role")) in _ROLES:
-            return {
-                key: self._text(_ROLES[role], item) if key == "content" else self.entry(item)
-                for key, item in value.items()
-            }
-        return self._text("human", value) if is_a(value, str) else self.entry(value)
-
-    def _text(self, role: str, text: Any) -> Any:
-        if not is_a(text, str) or len(text) <= INLINE_LIMIT:
-            return self.entry(text)
-        entry = spoken_entry(role, text, self._capture)
-        self._add(entry.rows(self))
-        return {"$text": entry.reference}
-
-    def _mapping(self, fields: Mapping[Any, Any], data: bytes, depth: int) -> Any:
-        """Item by item where that refers to something; else as a whole."""
-        inner = _Store(self, self._capture)
-        parts = {key: inner.entry(item, depth, _PART_LIMIT) for key, item in fields.items()}
-        skeleton = orjson.dumps(parts)
-        if not _may_refer(skeleton) or len(skeleton) > _SKELETON_LIMIT:
-            return self.value(data)
-        self._add(inner.rows)
-        return orjson.Fragment(skeleton)
-
-    def _list(self, values: list[Any], data: bytes) -> Any:
-        """A list that may grow: only what is new of it is stored."""
-        # Left out parts and redactors would make more of it than its JSON tells.
-        plain = not self._capture.redactors and len(data) <= self._capture.max_bytes
-        digest = xxh3_128_digest(data)
-        if plain and (known := _lists.get(digest)) is not None and known in self:
-            return {"$stored": known}
-        parts = [*map(to_json_bytes if plain else self._fitting_json, values)]
-        list_id, start, base = chain(map(xxh3_128_digest, parts), self)
-        if start < len(parts):
-            rest = b"[" + b",".join(parts[start:]) + b"]"
-            self._add([list_row("list", list_id, base, rest)])
-        if plain:
-            _remember(digest, list_id)
-        return {"$stored": list_id}
-
-    def _fitting_json(self, value: Any) -> bytes:
-        return self._capture.fitting(self._json(value))
-
-    def value(self, data: bytes) -> Any:
-        data = self._capture.fitting(data)
-        value_id = uuid_text(xxh3_128_digest(data))
-        if value_id not in self:
-            self._add([list_row("value", value_id, None, data)])
-        return {"$stored": value_id}
-
-    def _add(self, rows: Sequence[Row]) -> None:
-        self.rows += rows
-        for _, fields in rows:
-            self._new.add(fields["id"])
-            if "entry_id" in fields:
-                self._new.add(fields["entry_id"])
 
 
 _lists: dict[bytes, str] = {}
@@ -384,6 +387,14 @@ def _fields(value: Any) -> Mapping[str, Any] | None:
         return None
     plain = type(found) is dict and len(found) <= _LIST_LENGTH and all(map(_is_name, found))
     return found if plain else None
+
+
+def _is_short(value: Any) -> bool:
+    """Whether a value is so simple that its JSON surely stands where it is, as orjson has it."""
+    kind = type(value)
+    if kind is str:
+        return len(value) <= _SHORT_TEXT and value.isprintable()
+    return value is None or kind is bool or (kind is int and -(2**63) <= value < 2**63)
 
 
 def _is_name(key: Any) -> bool:

@@ -83,7 +83,10 @@ def message_entry(message: BaseMessage, capture: Capture = EVERYTHING) -> Entry:
     The same content has the same hash in every process and after a round trip through a
     checkpoint, whatever the order in which the fields were set.
     """
-    fields = _read(message)
+    try:
+        fields = message_dict(message)
+    except Exception:
+        fields = {"type": qualified_name(type(message)), "content": unreadable(message)}
     name = optional_text(fields.pop("id", None))
     return _entry(fields, name, capture)
 
@@ -157,13 +160,6 @@ def list_row(kind: str, list_id: str, base: str | None, value: bytes) -> Row:
     """The row of a list that goes on with these after ``base``."""
     fragment = orjson.Fragment(value)
     return "state_values", {"id": list_id, "kind": kind, "base_id": base, "value": fragment}
-
-
-def _read(message: BaseMessage) -> dict[str, Any]:
-    try:
-        return message_dict(message)
-    except Exception:
-        return {"type": qualified_name(type(message)), "content": unreadable(message)}
 
 
 def _row(entry: Entry) -> dict[str, Any]:

@@ -60,7 +60,7 @@ def node_identity(
     if not isinstance(namespace, str):
         return None
     path = _path(metadata.get("langgraph_path"))
-    kind = _node_type(path, list(tags or ()))
+    kind = _node_type(path, tags or ())
     task_id = clean_text(namespace.rpartition(":")[2])
     if kind is None or task_id == enclosing_task_id:
         return None
@@ -80,12 +80,15 @@ def _path(value: Any) -> tuple[Any, ...]:
     return tuple(value) if isinstance(value, (tuple, list)) else ()
 
 
-def _node_type(path: tuple[Any, ...], tags: list[str]) -> str | None:
-    if _HIDDEN in tags:
-        return None
+def _node_type(path: tuple[Any, ...], tags: Iterable[str]) -> str | None:
+    in_step = False
+    for tag in tags:
+        if tag == _HIDDEN:
+            return None
+        in_step = in_step or tag.startswith(_STEP)
     if _is_task(path):
         return "task"
-    if not any(tag.startswith(_STEP) for tag in tags):
+    if not in_step:
         return None
     return "error_handler" if _is_handler(path) else "node"
 
@@ -99,6 +102,8 @@ def _is_handler(path: tuple[Any, ...]) -> bool:
 
 
 def _graph_namespace(namespace: str, path: tuple[Any, ...]) -> str:
+    if "|" not in namespace:
+        return ""
     below = 1
     while _is_task(path):
         below += 1

@@ -70,8 +70,7 @@ def message_dict(message: BaseMessage) -> dict[str, Any]:
     kind: Any = values.get("type")
     found = {"type": _CHUNK_ROLES.get(kind, kind), "content": values.get("content")}
     for name in _message_fields(type(message)):
-        value = values.get(name)
-        if value is not None and (type(value) not in _EMPTIES or value):
+        if type(value := values.get(name)) not in _EMPTIES or value:
             found[name] = value
     if extra := getattr(message, "__pydantic_extra__", None):
         found.update(_filled((name, extra[name]) for name in sorted(extra)))

@@ -13,6 +13,7 @@ from langgraph_persist.extract.guard import first, mapping
 
 _BIGINT = 2**63 - 1
 _EPHEMERAL = ("ephemeral_5m_input_tokens", "ephemeral_1h_input_tokens")
+_DETAILS = {"input_token_details", "output_token_details"}
 _COUNTS = (
     "prompt_tokens",
     "completion_tokens",
@@ -44,10 +45,10 @@ def token_fields(
 def token_details(usage: Any) -> dict[str, int]:
     """Parts of the tokens that cost differently and have no column, by genai-prices' names."""
     usage = mapping(usage)
+    if not _DETAILS & usage.keys():
+        return {}
     inputs = mapping(usage.get("input_token_details"))
     outputs = mapping(usage.get("output_token_details"))
-    if not (inputs or outputs):
-        return {}
     found = {
         "input_audio_tokens": _part(inputs, "audio"),
         "output_audio_tokens": _part(outputs, "audio"),
@@ -64,15 +65,19 @@ def is_cache_hit(usage: Any) -> bool:
 
 
 def _standard(usage: Mapping[str, Any]) -> dict[str, int]:
+    prompt, completion = _count(usage.get("input_tokens")), _count(usage.get("output_tokens"))
+    total = _count(usage.get("total_tokens"))
+    if not _DETAILS & usage.keys():
+        return _bounded(prompt, completion, total)
     inputs = mapping(usage.get("input_token_details"))
     outputs = mapping(usage.get("output_token_details"))
     creation = _part(inputs, "cache_creation")
     if inputs and not creation:
         creation = _sum(inputs.get(name) for name in _EPHEMERAL) or creation
     return _bounded(
-        prompt=_count(usage.get("input_tokens")),
-        completion=_count(usage.get("output_tokens")),
-        total=_count(usage.get("total_tokens")),
+        prompt,
+        completion,
+        total,
         read=_part(inputs, "cache_read"),
         creation=creation,
         reasoning=_part(outputs, "reasoning"),
@@ -102,9 +107,9 @@ def _bounded(
     prompt: int | None,
     completion: int | None,
     total: int | None,
-    read: int | None,
-    creation: int | None,
-    reasoning: int | None,
+    read: int | None = None,
+    creation: int | None = None,
+    reasoning: int | None = None,
 ) -> dict[str, int]:
     if prompt is None and completion is None:
         return {}

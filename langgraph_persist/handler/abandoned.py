@@ -16,7 +16,9 @@ from langchain_core.callbacks import manager
 from langgraph_persist.handler.spans import Span
 
 _EVENTS = ("on_chat_model_start", "on_llm_start", "on_tool_start", "on_retriever_start")
-_DEPTH = 12
+_OWN = 5
+"""So many frames at least are ours: the event's guard, and what it calls."""
+_DEPTH = 8
 
 
 class Abandoned:
@@ -29,7 +31,7 @@ class Abandoned:
 
     def watch(self, span: Span) -> None:
         """Note the call when its caller is gone; asked for while the call is announced."""
-        frame: FrameType | None = sys._getframe(1)
+        frame: FrameType | None = sys._getframe(_OWN)
         for _ in range(_DEPTH):
             if frame is None:
                 return

@@ -28,7 +28,7 @@ from langgraph_persist.journal import Fields, Rows
 from langgraph_persist.usage import Cost, Costs, ModelCall
 
 _COUNTS = ("prompt_tokens", "completion_tokens", "total_tokens")
-_PARTS = ("cache_read_tokens", "cache_creation_tokens", "reasoning_tokens")
+_TOKENS = (*_COUNTS, "cache_read_tokens", "cache_creation_tokens", "reasoning_tokens")
 _BIGINT = 2**63 - 1
 _MEMORY = 1_000
 
@@ -98,17 +98,19 @@ class Generations:
 
     def _bill(self, span: Span, asked: ModelCall, fields: Fields, billed: Billing) -> Cost:
         """The cost; adds the call to what is around it."""
-        tokens = {name: n for name in (*_COUNTS, *_PARTS) if (n := fields.get(name)) is not None}
+        tokens = {name: fields[name] for name in _TOKENS if fields.get(name) is not None}
         models = _names(fields.get("model_name"), *asked.models)
         call = ModelCall(models, asked.provider, asked.endpoint, tokens, *billed, asked.at)
         cost = self._costs.of(call, cache_hit=bool(fields.get("cache_hit")))
-        root = span.root
+        root, totals = span.root, span.root.totals
         with root.lock:
-            root.totals["generation_count"] += 1
+            totals["generation_count"] += 1
             for name in _COUNTS:
-                root.totals[name] = min(root.totals[name] + tokens.get(name, 0), _BIGINT)
+                totals[name] = min(totals[name] + tokens.get(name, 0), _BIGINT)
             root.costs.append(cost)
-            for tool in (above for above in span.above() if above.kind == "tool"):
+            for tool in span.above():
+                if tool.kind != "tool":
+                    continue
                 tool.costs = (*tool.costs, cost)
                 if "total_tokens" in tokens:
                     tool.tokens = min((tool.tokens or 0) + tokens["total_tokens"], _BIGINT)
@@ -145,7 +147,7 @@ def _remember_calls(root: Root, calls: Mapping[str, Any]) -> None:
 
 
 def _names(*models: str | None) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(model for model in models if model))
+    return tuple(dict.fromkeys(filter(None, models)))
 
 
 def _is_streamed(response: Any) -> bool:

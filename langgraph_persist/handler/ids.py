@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextvars import ContextVar
+from types import NoneType
 from typing import Any
 from uuid import UUID
 
 from xxhash import xxh3_128_digest
 
+_PLAIN = (UUID, NoneType)
 _renamed: ContextVar[Mapping[UUID, UUID] | None] = ContextVar(
     "langgraph_persist_renamed_runs", default=None
 )
@@ -56,8 +58,7 @@ def known_as(given: Any) -> UUID:
 def resolve(event: dict[str, Any], starts: bool) -> None:
     """Replace the ids in an event's arguments by those that the record has."""
     given, parent = event.get("run_id"), event.get("parent_run_id")
-    plain = type(given) is UUID and (parent is None or type(parent) is UUID)
-    if plain and _renamed.get() is None:
+    if type(given) is UUID and type(parent) in _PLAIN and _renamed.get() is None:
         return
     if parent is not None:
         event["parent_run_id"] = known_as(parent)

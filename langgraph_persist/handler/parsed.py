@@ -19,14 +19,15 @@ class Parsed:
 
     def answered(self, span: Span, answer: Any) -> None:
         """A model has answered: a parser may be given this next."""
-        root = span.root
-        with root.lock:
-            for key in answer_keys(answer):
-                root.answered_by[key] = span
-            while len(root.answered_by) > _MEMORY:
-                del root.answered_by[next(iter(root.answered_by))]
-        if (node := next((s for s in span.above() if s.kind == "node"), None)) is not None:
-            node.answered = span
+        keys, answers = answer_keys(answer), span.root.answered_by
+        with span.root.lock:
+            answers.update(dict.fromkeys(keys, span))
+            while len(answers) > _MEMORY:
+                del answers[next(iter(answers))]
+        for above in span.above():
+            if above.kind == "node":
+                above.answered = span
+                break
 
     def by_parser(self, span: Span, given: Any, parsed: Any) -> None:
         """A parser has ended: what it was given tells whose answer that was."""
@@ -37,9 +38,10 @@ class Parsed:
 
     def by_node(self, span: Span, outputs: Any) -> None:
         """A node has ended: an agent's own keeps its structured response in the state."""
-        response = structured_response(outputs)
-        if span.answered is not None and response is not None:
-            self._record(span.answered, response)
+        if (answered := span.answered) is None:
+            return
+        if (response := structured_response(outputs)) is not None:
+            self._record(answered, response)
 
     def _record(self, generation: Span, parsed: Any) -> None:
         fields = {"status": "completed", "parsed_output": to_json(parsed)}

@@ -364,8 +364,7 @@ def spans_of(journal: Journal) -> Spans:
 
 def current_task() -> weakref.ref[asyncio.Task[Any]] | None:
     """The asyncio task that runs this, if any."""
-    try:
-        task = asyncio.current_task()
-    except RuntimeError:
+    if (loop := asyncio._get_running_loop()) is None:
         return None
+    task = asyncio.current_task(loop)
     return weakref.ref(task) if task is not None else None
