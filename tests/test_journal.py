@@ -173,7 +173,7 @@ def test_what_a_beginning_refers_to_is_written_before_all_that_may(
 ) -> None:
     journal.commit(Unit("t", session("t"))).result(10)
     journal.begin("t", value(1), value(2))
-    assert UUID(int=1) in journal.runs.known("t")
+    assert UUID(int=1) in journal.runs.known("t").ids
     journal.commit(Unit("u", session("u"))).result(10)
     assert stored(migrated) == set()
     with block(migrated):

@@ -9,8 +9,8 @@ from langgraph_persist.journal import Journal
 def keep_for(journal: Journal, thread_id: str, *, private: bool = False) -> Keep:
     """By reference where content may be readable, else sealed, or not at all."""
     capture, seal = journal.capture, journal.seal
-    if private or not journal.keeps_content:
+    if private or not (capture.content and (journal.content or seal is not None)):
         return Nothing(capture)
     if seal is not None:
         return Keep(capture, seal.close)
-    return References(journal.runs.known(thread_id), capture)
+    return References(journal.runs.known(thread_id).ids, capture)

@@ -14,7 +14,7 @@ import orjson
 
 from langgraph_persist.extract.shapes import key_text, number, shape_of
 from langgraph_persist.extract.text import clean_text, unreadable
-from langgraph_persist.journal.capture import without_nul
+from langgraph_persist.journal.capture import BACKSLASH, without_nul
 
 _OPTIONS = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_PASSTHROUGH_DATACLASS
 _DEPTH = 100
@@ -31,7 +31,7 @@ def to_json_bytes(value: Any) -> bytes:
         data = orjson.dumps(value, shape_of, _OPTIONS)
     except Exception:
         data = _careful(value)
-    return without_nul(data) if b"\\" in data else data
+    return without_nul(data) if BACKSLASH in data else data
 
 
 def _careful(value: Any) -> bytes:

@@ -61,7 +61,8 @@ def node_identity(
         return None
     path = _path(metadata.get("langgraph_path"))
     kind = _node_type(path, tags or ())
-    task_id = clean_text(namespace.rpartition(":")[2])
+    namespace = clean_text(namespace)
+    task_id = namespace.rpartition(":")[2]
     if kind is None or task_id == enclosing_task_id:
         return None
     step = metadata.get("langgraph_step")
@@ -70,7 +71,7 @@ def node_identity(
         node_type=kind,
         step=step if isinstance(step, int) else None,
         task_id=task_id,
-        checkpoint_ns=clean_text(_graph_namespace(namespace, path)),
+        checkpoint_ns=_graph_namespace(namespace, path),
         triggers=_triggers(metadata.get("langgraph_triggers")),
         path=path,
     )

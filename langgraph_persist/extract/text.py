@@ -83,7 +83,9 @@ def optional_text(value: Any) -> str | None:
     """The cleaned text, or None for None and for what is no text or number."""
     if value is None:
         return None
-    if type(value) is str or is_a(value, str):
+    if type(value) is str and value.isascii() and "\x00" not in value:
+        return value
+    if is_a(value, str):
         return clean_text(value)
     if is_a(value, (int, float)) and type(value) is not bool:
         return safe_str(value)
@@ -92,7 +94,9 @@ def optional_text(value: Any) -> str | None:
 
 def content_text(content: Any) -> str:
     """The readable text of a message's content: the string, or its text blocks joined."""
-    if type(content) is str or is_a(content, str):
+    if type(content) is str and content.isascii() and "\x00" not in content:
+        return content
+    if is_a(content, str):
         return clean_text(content)
     if type(content) not in (list, tuple):
         return ""

@@ -14,14 +14,8 @@ from langgraph_persist.extract.guard import first, mapping
 _BIGINT = 2**63 - 1
 _EPHEMERAL = ("ephemeral_5m_input_tokens", "ephemeral_1h_input_tokens")
 _DETAILS = {"input_token_details", "output_token_details"}
-_COUNTS = (
-    "prompt_tokens",
-    "completion_tokens",
-    "total_tokens",
-    "cache_read_tokens",
-    "cache_creation_tokens",
-    "reasoning_tokens",
-)
+_PARTS = ("cache_read_tokens", "cache_creation_tokens", "reasoning_tokens")
+_COUNTS = ("prompt_tokens", "completion_tokens", "total_tokens", *_PARTS)
 
 
 def token_fields(
@@ -114,12 +108,15 @@ def _bounded(
     if prompt is None and completion is None:
         return {}
     prompt, completion = prompt or 0, completion or 0
+    total = min(total or prompt + completion, _BIGINT)
+    whole = {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": total}
+    if read is creation is reasoning is None:
+        return whole
     read = None if read is None else min(read, prompt)
     creation = None if creation is None else min(creation, prompt - (read or 0))
     reasoning = None if reasoning is None else min(reasoning, completion)
-    total = min(total or prompt + completion, _BIGINT)
-    counts = (prompt, completion, total, read, creation, reasoning)
-    return {name: n for name, n in zip(_COUNTS, counts, strict=True) if n is not None}
+    parts = zip(_PARTS, (read, creation, reasoning), strict=True)
+    return whole | {name: n for name, n in parts if n is not None}
 
 
 def _part(details: Mapping[str, Any], name: str) -> int | None:

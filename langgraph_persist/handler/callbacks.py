@@ -419,16 +419,10 @@ class PersistCallbackHandler(GraphCallbackHandler):
 
     # --- admission ---
 
-    def may_ask(self, event: Mapping[str, Any]) -> bool:
-        """Whether a start event may be that of a new workflow which a limit may refuse.
-
-        Most are not: nobody is named, or they are below what is known.
-        """
-        given = event.get("metadata")
-        if type(given) is dict and given.get("user") is None and given.get("organization") is None:
-            return False
+    def is_inside(self, event: Mapping[str, Any]) -> bool:
+        """Whether a start event is surely of something below what is under way."""
         parent = event.get("parent_run_id")
-        return type(parent) is not UUID or self._spans.get(parent) is None
+        return type(parent) is UUID and self._spans.get(parent) is not None
 
     @guarded
     def doubt(self, event: Mapping[str, Any]) -> Doubt | None:
@@ -739,7 +733,8 @@ class PersistCallbackHandler(GraphCallbackHandler):
         self._recording.begin_node(root, span.node, keep.rows, fields | {"input_data": given})
 
     def _close_node(self, span: Span, fields: Fields, outputs: Any) -> None:
-        ended = {"completed_at": span.clock.now, "duration_ms": span.clock.elapsed_ms}
+        now, elapsed = span.clock.reading
+        ended = {"completed_at": now, "duration_ms": elapsed}
         outputs = traced_output(span, outputs, self.failures)
         self._recording.finish_node(span, fields | ended, outputs)
 

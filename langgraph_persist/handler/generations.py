@@ -90,7 +90,8 @@ class Generations:
         self._close(span, partial | failure, billing(response), keep.rows)
 
     def _close(self, span: Span, fields: Fields, billed: Billing, content: Rows) -> None:
-        ended = {"completed_at": span.clock.now, "latency_ms": span.clock.elapsed_ms}
+        now, elapsed = span.clock.reading
+        ended: Fields = {"completed_at": now, "latency_ms": elapsed}
         if (generating := span.generating) is not None:
             ended = generating.unfinished() | ended
             fields = fields | self._bill(span, generating.model, fields, billed).columns()

@@ -35,7 +35,7 @@ def guarded(event: F) -> F:
         try:
             if "run_id" in kwargs:
                 resolve(kwargs, starts)
-                span = None if starts else self.missed.concerned_by(kwargs["run_id"])
+                span = None if starts else self.missed.spans.get(kwargs["run_id"])
             else:
                 span = self.missed.concerned(args, kwargs)
             return event(self, *args, **kwargs)

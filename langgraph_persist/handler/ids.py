@@ -57,7 +57,7 @@ def known_as(given: Any) -> UUID:
 
 def resolve(event: dict[str, Any], starts: bool) -> None:
     """Replace the ids in an event's arguments by those that the record has."""
-    given, parent = event.get("run_id"), event.get("parent_run_id")
+    given, parent = event["run_id"], event.get("parent_run_id")
     if type(given) is UUID and type(parent) in _PLAIN and _renamed.get() is None:
         return
     if parent is not None:

@@ -26,7 +26,7 @@ class Missed:
     """Makes up for events that failed, with nothing of what they brought."""
 
     def __init__(self, recording: Recording, spans: Spans) -> None:
-        self._recording, self._spans = recording, spans
+        self._recording, self.spans = recording, spans
 
     def concerned(self, args: tuple[Any, ...], event: Mapping[str, Any]) -> Span | None:
         """The span under way that an event is about."""
@@ -34,11 +34,7 @@ class Missed:
         if isinstance(first, Span):
             return first
         run_id = event.get("run_id") or getattr(first, "run_id", None)
-        return None if run_id is None else self.concerned_by(ids.known_as(run_id))
-
-    def concerned_by(self, run_id: UUID) -> Span | None:
-        """The span under way that has this id in the record."""
-        return self._spans.get(run_id)
+        return None if run_id is None else self.spans.get(ids.known_as(run_id))
 
     def began(self, name: str, event: Mapping[str, Any]) -> Span:
         """The span to tell of a start that failed before it had one: that of what is around it.
@@ -47,17 +43,17 @@ class Missed:
         """
         run_id: UUID = event["run_id"]
         parent_id = event.get("parent_run_id")
-        around = self._spans.around(parent_id, event.get("metadata"))
+        around = self.spans.around(parent_id, event.get("metadata"))
         if around is not None and name not in ("on_chain_start", "on_tool_start"):
             return around
         if around is not None:
             span = Span(run_id, "chain", around.root, around, around.node)
-            self._spans.add(span)
+            self.spans.add(span)
             return span
         kind = _KINDS[name]
         root = _bare_root(run_id, event)
         span = Span(run_id, kind, root, None, None, clock=root.clock, ends_root=True)
-        self._spans.add(span)
+        self.spans.add(span)
         self._recording.start(root, saves=kind == "chain")
         if kind != "chain":
             span.fields = self._recording.identity(span)

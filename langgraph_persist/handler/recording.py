@@ -199,8 +199,9 @@ class Recording:
     def begin_node(self, root: Root, node: OpenNode, content: Rows, fields: Fields) -> None:
         """A node has begun."""
         fields["status"] = "running"
-        content = node.shown(self.owned(root, content))
-        rows = node.shown([("nodes", fields)])
+        content, rows = self.owned(root, content), [("nodes", fields)]
+        if node.private:
+            content, rows = node.shown(content), node.shown(rows)
         node.starts.append(self.journal.begin(root.run.thread_id, content, rows))
 
     def begin_call(self, span: Span, content: Rows, fields: Fields, also: Rows) -> None:
@@ -209,7 +210,7 @@ class Recording:
         fields["status"] = "running"
         content = self.owned(root, content)
         rows: Rows = [*also, (TABLES[span.kind], fields)]
-        if node is not None:
+        if node is not None and node.private:
             content, rows = node.shown(content), node.shown(rows)
         span.start = self.journal.begin(root.run.thread_id, content, rows)
 
@@ -219,6 +220,8 @@ class Recording:
 
     def owned(self, root: Root, rows: Rows) -> Rows:
         """Rows of stored content with the columns that say whose it is."""
+        if not rows:
+            return rows
         owner = {"thread_id": root.run.thread_id, "workflow_id": root.run.workflow_id}
         return [(table, owner | fields) for table, fields in rows]
 

@@ -249,7 +249,7 @@ class Spans:
         """Runs that went on after their root had ended; what they start is of no run any more."""
         self._ended: OrderedDict[int, None] = OrderedDict()
         """Ids given by users that were a run's already."""
-        self._executing: dict[str, Span] = {}
+        self._executing: dict[str | None, Span] = {}
         """The nodes under way by task id."""
 
     def __len__(self) -> int:
@@ -307,7 +307,7 @@ class Spans:
         """A span has started; False if its root has just ended, so that nobody would close it."""
         root = span.root
         self._open[span.id.int] = root.spans[span.id.int] = span
-        if (task_id := span.task_id) is not None:
+        if span.kind == "node" and (task_id := span.task_id) is not None:
             self._executing[task_id] = span
         if root.ended:
             self._forget(span)
@@ -338,8 +338,8 @@ class Spans:
 
     def _forget(self, span: Span) -> None:
         self._open.pop(span.id.int, None)
-        if (task_id := span.task_id) is not None and self._executing.get(task_id) is span:
-            del self._executing[task_id]
+        if span.kind == "node" and self._executing.get(span.task_id) is span:
+            del self._executing[span.task_id]
 
     def ignore(self, run_id: UUID) -> None:
         """Record nothing of what this run starts."""

@@ -20,6 +20,7 @@ MAX_BYTES = 10 << 20
 LARGEST = 128 << 20
 """No value of the record takes more, whatever users allow: PostgreSQL's jsonb ends at 256 MiB."""
 
+BACKSLASH = ord("\\")
 _BEGINNING = 500
 _FORBIDDEN = re.compile("[\x00\ud800-\udfff]")
 # An escaped NUL is one whose backslash is not itself escaped.
@@ -141,8 +142,8 @@ def limited(text: str, limit: int) -> str:
 
 def without_nul(data: bytes) -> bytes:
     """JSON as jsonb takes it: each NUL as U+FFFD."""
-    # A single byte is found, or missed, ten times as fast.
-    return _NUL.sub(_REPLACEMENT, data) if b"\\" in data and b"\\u0000" in data else data
+    # A single byte is found, or missed, ten times as fast, and by its number at once.
+    return _NUL.sub(_REPLACEMENT, data) if BACKSLASH in data and b"\\u0000" in data else data
 
 
 def too_large(data: bytes) -> bytes:

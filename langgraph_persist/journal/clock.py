@@ -24,7 +24,13 @@ class Clock:
     @property
     def now(self) -> datetime:
         """The time by this clock: never before the start, whatever the wall clock did."""
-        return self.at + timedelta(milliseconds=self.elapsed_ms)
+        return self.reading[0]
+
+    @property
+    def reading(self) -> tuple[datetime, float]:
+        """The time by this clock, and the milliseconds since the start."""
+        elapsed = self.elapsed_ms
+        return self.at + timedelta(milliseconds=elapsed), elapsed
 
     @property
     def elapsed_ms(self) -> float:

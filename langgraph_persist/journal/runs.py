@@ -39,13 +39,10 @@ class Known:
 
     def __init__(self) -> None:
         self.used_at = time.monotonic()
-        self._ids: OrderedDict[str, None] = OrderedDict()
+        self.ids: OrderedDict[str, None] = OrderedDict()
         self.entries: dict[tuple[str, str], tuple[str, Any]] = {}
         """By checkpoint_ns and channel: the version last put, and its entry in ``nodes.state``."""
         self._blobs: dict[tuple[str, str], str] = {}
-
-    def __contains__(self, id_: object) -> bool:
-        return id_ in self._ids
 
     def keep(self, checkpoint_ns: str, channel: str, version: str, entry: Any) -> None:
         """Remember a channel's entry until its next version, within bounds."""
@@ -65,11 +62,11 @@ class Known:
     def learn(self, rows: Rows) -> None:
         """Remember the ids of rows that were queued, forgetting the oldest beyond the bound."""
         for _, fields in rows:
-            self._ids[fields["id"]] = None
+            self.ids[fields["id"]] = None
             if (entry := fields.get("entry_id")) is not None:
-                self._ids[entry] = None
-        while len(self._ids) > MEMORY_IDS:
-            self._ids.popitem(last=False)
+                self.ids[entry] = None
+        while len(self.ids) > MEMORY_IDS:
+            self.ids.popitem(last=False)
 
 
 class Graph(NamedTuple):
