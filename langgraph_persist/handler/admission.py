@@ -98,7 +98,10 @@ def _refuse(answer: Answer) -> None:
 
 
 def _request(handler: Any, inputs: Any, event: Mapping[str, Any]) -> Request | None:
-    return None if handler.quotas is None else handler.request(inputs, event)
+    if handler.quotas is None or handler.is_inside(event):
+        return None
+    request: Request | None = handler.request(inputs, event)
+    return request
 
 
 def _questions(handler: Any, inputs: Any, event: Mapping[str, Any]) -> Sequence[Callable[[], None]]:
