@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from langgraph_persist.extract.todos import compare_todos, read_todos, todo_list
+from langgraph_persist.extract.todos import Privacy, compare_todos, read_todos, todo_list
+from langgraph_persist.journal.capture import EVERYTHING
 
 KEY = ("thread", "", "checkpoint")
 NAMES = st.sampled_from(
@@ -47,7 +48,7 @@ class Model(BaseModel):
 @given(ANYTHING, ANYTHING)
 def test_anything_is_read_or_is_no_list(old: Any, new: Any) -> None:
     before, after = read_todos(old) or [], read_todos(new) or []
-    row = todo_list(KEY, before, after, by_user=False, content=True, seal=None)
+    row = todo_list(KEY, before, after, by_user=False, privacy=Privacy(True, EVERYTHING, None))
     assert b"\\u0000" not in orjson.dumps(row)
     for todo in row["todos"]:
         assert todo["title"] is not None

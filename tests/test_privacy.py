@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypedDict
 
 import pytest
 from langchain_core.messages import HumanMessage
@@ -318,3 +318,34 @@ def test_whatever_a_redactor_gives_can_be_stored(migrated: str, rows: Rows, odd:
     found = dump(rows)
     assert [name for name, text in SAID.items() if text in found] == []
     assert rows("SELECT status FROM workflows") == [{"status": "completed"}]
+
+
+@pytest.mark.parametrize(
+    ("settings", "title", "snapshot"),
+    [
+        ({"redact": redact_personal}, "call [email]", "call [email]"),
+        ({"capture": "structure"}, "todo 1", None),
+        ({"exclude": {"channels": ["todos"]}}, "todo 1", None),
+        ({"exclude": {"nodes": ["plan"]}}, "todo 1", None),
+    ],
+)
+def test_todos_are_private_too(
+    migrated: str, rows: Rows, settings: Any, title: str, snapshot: str | None
+) -> None:
+    class Planning(TypedDict, total=False):
+        todos: list[dict[str, str]]
+
+    todo = {"content": "call bob@example.com", "description": "bob@example.com", "id": "bob"}
+    builder = StateGraph(Planning)
+    builder.add_node("plan", lambda state: {"todos": [todo | {"status": "in_progress"}]})
+    builder.add_edge(START, "plan")
+    with Persist(migrated, **settings) as persist:
+        graph = persist.attach(builder.compile(checkpointer=persist.checkpointer))
+        graph.invoke({}, persist.config("t"))
+    (found,) = rows("SELECT * FROM todos")
+    assert (found["title"], found["status"]) == (title, "in_progress")
+    assert "bob@" not in str(found)
+    (version,) = rows("SELECT todos_snapshot FROM plan_versions")
+    assert "bob@" not in str(version)
+    shown = version["todos_snapshot"]
+    assert (shown[0]["title"] if shown else None) == snapshot

@@ -20,6 +20,7 @@ from langgraph_persist.extract.encode import to_json, to_json_bytes
 from langgraph_persist.extract.guard import first, mapping, total
 from langgraph_persist.extract.shapes import shape_of
 from langgraph_persist.extract.text import is_a, optional_text
+from langgraph_persist.journal import Capture
 
 Todo: TypeAlias = dict[str, Any]
 Seal: TypeAlias = Callable[[bytes], orjson.Fragment]
@@ -70,6 +71,16 @@ def read_todos(value: Any) -> list[Todo] | None:
     return _with_positions([todo for todo in found if todo is not None])
 
 
+class Privacy(NamedTuple):
+    """What may be stored of todos."""
+
+    content: bool
+    """Whether anything that was said is kept."""
+    capture: Capture
+    seal: Seal | None
+    """What encrypts it."""
+
+
 class Comparison(NamedTuple):
     """What became of a list of todos."""
 
@@ -107,12 +118,12 @@ def todo_list(
     new: Sequence[Todo],
     *,
     by_user: bool,
-    content: bool,
-    seal: Seal | None,
+    privacy: Privacy,
 ) -> dict[str, Any]:
     """The change of a list as a row, told apart by its checkpoint; ids follow from that."""
     compared = compare_todos(old, new, by_user=by_user)
-    shown = [_protected(todo, place, content, seal) for place, todo in enumerate(new, 1)]
+    cleaned = [_cleaned(todo, privacy.capture) for todo in new] if privacy.content else [*new]
+    shown = [_protected(todo, place, privacy) for place, todo in enumerate(cleaned, 1)]
     thread_id, checkpoint_ns, checkpoint_id = key
     return {
         "thread_id": thread_id,
@@ -132,7 +143,7 @@ def todo_list(
             }
             for place, (todo, index) in enumerate(zip(shown, compared.previous, strict=True), 1)
         ],
-        "snapshot": _snapshot(new, content, seal),
+        "snapshot": _snapshot(cleaned, privacy),
     }
 
 
@@ -291,12 +302,26 @@ def _sum(todos: Sequence[Todo], name: str) -> float | None:
     return sum(given) if given else None
 
 
-def _protected(todo: Todo, place: int, content: bool, seal: Seal | None) -> Todo:
+def _cleaned(todo: Todo, capture: Capture) -> Todo:
+    """The todo as the redactors leave it."""
+    if not capture.redactors:
+        return todo
+    texts = {k: capture.clean_text(todo[k]) for k in (*_TEXTS, "key") if todo[k] is not None}
+    values = {
+        k: orjson.Fragment(capture.clean_json(orjson.dumps(todo[k])))
+        for k in _VALUES
+        if todo[k] is not None
+    }
+    return todo | texts | values
+
+
+def _protected(todo: Todo, place: int, privacy: Privacy) -> Todo:
     """The todo as it may be stored: sealed, or without what was said."""
-    if seal is None and content:
+    seal = privacy.seal
+    if privacy.content and seal is None:
         return todo
     hidden: Todo = dict.fromkeys((*_TEXTS, *_VALUES))
-    if seal is None:
+    if seal is None or not privacy.content:
         return todo | hidden | {"key": None, "title": f"todo {place}"}
     for name in _TEXTS:
         if todo[name] is not None:
@@ -307,8 +332,8 @@ def _protected(todo: Todo, place: int, content: bool, seal: Seal | None) -> Todo
     return todo | hidden | {"key": None}
 
 
-def _snapshot(todos: Sequence[Todo], content: bool, seal: Seal | None) -> Any:
+def _snapshot(todos: Sequence[Todo], privacy: Privacy) -> Any:
+    if not privacy.content:
+        return None
     shown = [{k: v for k, v in todo.items() if v not in (None, [], False)} for todo in todos]
-    if seal is not None:
-        return seal(orjson.dumps(shown))
-    return shown if content else None
+    return shown if privacy.seal is None else privacy.seal(orjson.dumps(shown))

@@ -315,6 +315,10 @@ class Run:
         """Whether a node waits for this step's checkpoint."""
         return any(n.graph == graph and n.step <= step for n in self._held)
 
+    def hides(self, graph: Graph, step: int) -> bool:
+        """Whether this step saves what a node wrote of which only structure is kept."""
+        return any(n.private and n.graph == graph and n.step == step for n in self._held)
+
     def release(self, graph: Graph, step: int, result: Fields) -> Rows:
         """The rows whose result this step's checkpoint holds.
 

@@ -8,7 +8,7 @@ from typing import cast
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import Checkpoint, CheckpointMetadata, CheckpointTuple
 
-from langgraph_persist.extract.todos import CHANNEL, read_todos, todo_list
+from langgraph_persist.extract.todos import CHANNEL, Privacy, read_todos, todo_list
 from langgraph_persist.journal import Fields, Graph, Journal, Listed, Rows, Run
 
 AGENT = "agent"
@@ -50,16 +50,10 @@ class Plans:
         if after.version == before.version or unrecorded or not (before.todos or after.todos):
             return []
         by_user = "input" in (before.source, after.source) or after.source in ("update", "fork")
-        journal = self._journal
+        hidden = run is not None and run.hides(graph, metadata.get("step", -1))
         key = (graph.thread_id, graph.checkpoint_ns, checkpoint["id"])
-        row = todo_list(
-            key,
-            before.todos,
-            after.todos,
-            by_user=by_user,
-            content=journal.content,
-            seal=journal.seal.close if journal.seal else None,
-        )
+        privacy = self._privacy(hidden)
+        row = todo_list(key, before.todos, after.todos, by_user=by_user, privacy=privacy)
         user = (config.get("metadata") or {}).get("user")
         row |= {
             "thread_id": run.thread_id if run else graph.thread_id,
@@ -71,6 +65,12 @@ class Plans:
             "changed_by": str(user or "user") if by_user else AGENT,
         }
         return [("todo_lists", row)]
+
+    def _privacy(self, hidden: bool) -> Privacy:
+        journal = self._journal
+        excluded = hidden or CHANNEL in journal.capture.channels
+        content = journal.keeps_content and not excluded
+        return Privacy(content, journal.capture, journal.seal.close if journal.seal else None)
 
 
 def _before(config: RunnableConfig, load: Load) -> Listed:

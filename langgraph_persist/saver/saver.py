@@ -295,6 +295,10 @@ class PersistSaver(PostgresSaver):
             if edit is not None:
                 whole = edited(checkpoint, edit.edit.channels)
         derived = self._watch.derive(run, graph, config, whole, metadata, self.get_tuple)
+        plans: Rows = []
+        # Before the nodes are released, by which it is known what may be told.
+        with self.journal.failures.kept("plans", run.missing if run else None):
+            plans = self._plans.rows(run, graph, config, whole, metadata, self.get_tuple)
         rows = self._recorded(run, graph, row, whole, metadata) if run else []
         with self.journal.failures.kept("update_state"):
             if edit is not None and edit.recorded:
@@ -308,9 +312,7 @@ class PersistSaver(PostgresSaver):
                 "checkpoint_id": checkpoint["id"],
             }
         }
-        rows += derived.rows
-        with self.journal.failures.kept("plans", run.missing if run else None):
-            rows += self._plans.rows(run, graph, config, whole, metadata, self.get_tuple)
+        rows += derived.rows + plans
         return Unit(thread_id, rows, row, blobs, projected=derived.projected), saved
 
     def _blob_versions(
