@@ -382,7 +382,11 @@ class Persist:
 
     @property
     def engine(self) -> Engine:
-        """An SQLAlchemy engine on this database, for ``langgraph_persist.models``."""
+        """An SQLAlchemy engine on this database, for ``langgraph_persist.models`` and your own.
+
+        A table of yours without a schema is where the search path has it, as for projections.
+        Where ``checkpoint_schema`` is given, the schema ``public`` stands for that.
+        """
         journal = self._opened()
         with self._lock:
             if self._engine is None:
@@ -430,7 +434,7 @@ class Persist:
         from langgraph_persist.projections.tables import reflect
 
         database = self._opened().database
-        return reflect(name, lambda: database.connect(autocommit=False))
+        return database.retry(lambda: reflect(name, lambda: database.connect(autocommit=False)))
 
     def install(self) -> None:
         """Record every run that starts in this process from now on, until :meth:`close`.
@@ -675,9 +679,16 @@ def _ddl(url: str | None, schema: str, checkpoint_schema: str | None) -> str:
 def _engine(journal: Journal) -> Engine:
     from sqlalchemy import create_engine
 
-    schemas = journal.schemas
+    from langgraph_persist.models.base import SCHEMA
+    from langgraph_persist.models.stock import SCHEMA as STOCK
+
     engine = create_engine(
-        "postgresql+psycopg://", creator=lambda: journal.database.connect(autocommit=False)
+        "postgresql+psycopg://",
+        creator=lambda: journal.database.connect(autocommit=False),
+        pool_pre_ping=True,
     )
-    places = {"langgraph_persist": schemas.record, None: schemas.checkpoints}
-    return engine.execution_options(schema_translate_map=places)
+    # Tables without a schema are the user's own: they are found by the search path, as elsewhere.
+    places = {SCHEMA: journal.schemas.record, STOCK: journal.schemas.checkpoints}
+    return engine.execution_options(
+        schema_translate_map={told: real for told, real in places.items() if told != real}
+    )

@@ -75,7 +75,7 @@ def tables_only(found: Catalog) -> Catalog:
 def table_drift(connection: Connection) -> dict[str, tuple[str | None, str | None]]:
     """Where the migrated tables are not what the models would make."""
     connection.execute(text("CREATE SCHEMA copied"))
-    for metadata, schema in ((m.Base.metadata, m.SCHEMA), (Stock.metadata, None)):
+    for metadata, schema in ((m.Base.metadata, m.SCHEMA), (Stock.metadata, "public")):
         mapped = connection.execution_options(schema_translate_map={schema: "copied"})
         metadata.create_all(mapped, checkfirst=False)
     migrated = {**defined(connection, m.SCHEMA), **defined(connection, "public")}
@@ -290,7 +290,7 @@ def test_the_schema_is_a_parameter(engine: Engine, migrated: str) -> None:
     odd = Schemas('My "schema"', "Check points")
     upgrade(migrated, odd)
     try:
-        places = {m.SCHEMA: odd.record, None: odd.checkpoints}
+        places = {m.SCHEMA: odd.record, "public": odd.checkpoints}
         with Session(engine.execution_options(schema_translate_map=places)) as db:
             chat = record(db)
             assert chat.workflows[0].checkpoints[0].checkpoint_id == "c1"

@@ -16,11 +16,11 @@ import pytest
 from langgraph.graph import END, START, StateGraph
 from langgraph.types import Command, RetryPolicy, interrupt
 from psycopg.rows import dict_row
-from sqlalchemy import ARRAY, DateTime, Enum, MetaData, Numeric, Text, func
+from sqlalchemy import ARRAY, DateTime, Enum, MetaData, Numeric, Text, func, select
 from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
-from langgraph_persist import Persist
+from langgraph_persist import Persist, models
 from langgraph_persist.errors import ConfigurationError, DurabilityError, ProjectionFailed
 from langgraph_persist.journal import journal as journal_module
 from langgraph_persist.journal.write import write_group
@@ -204,6 +204,9 @@ def test_a_graph_without_the_channel_keeps_its_whole_output(shop: str, rows: Row
     [
         ({"status": "x"}, "not status"),
         ({"user_input": ["a", "b"]}, "from one channel"),
+        ({"result": None}, "result from a channel, or a list of channels, not None"),
+        ({"settings": len}, "or a list of channels, not <built-in"),
+        ({"settings": ["a", 1]}, "or a list of channels"),
         (["note"], r"which channels fill a column, not \['note'\]"),
     ],
 )
@@ -363,6 +366,42 @@ def test_a_table_may_be_named(shop: str, rows: Rows) -> None:
 
 
 FILLED = {"stage": "OPEN", "edited": 0, "seen_at": datetime(2026, 1, 2, tzinfo=UTC)}
+
+
+class Bare(DeclarativeBase):
+    """As most declare their tables: without a schema."""
+
+
+class Note(Bare):
+    __tablename__ = "notes"
+
+    thread_id: Mapped[str] = mapped_column(primary_key=True)
+    count: Mapped[int]
+
+
+@pytest.mark.parametrize("checkpoint_schema", [None, "kept"])
+@pytest.mark.parametrize("target", [Note, "notes"])
+def test_a_table_without_a_schema_is_on_the_search_path(
+    migrated: str, target: Any, checkpoint_schema: str | None
+) -> None:
+    with Persist(migrated, schema="told", checkpoint_schema=checkpoint_schema) as persist:
+        Bare.metadata.create_all(persist.engine)
+        persist.project(target)(
+            lambda old, new, context: {"thread_id": context.thread_id, "count": len(new)}
+        )
+        try:
+            buy(persist)
+            with Session(persist.engine) as orm:
+                assert orm.scalars(select(Note.thread_id)).all() == ["t"]
+                assert orm.scalars(select(models.Session.thread_id)).all() == ["t"]
+                assert set(orm.scalars(select(models.Checkpoint.thread_id))) == {"t"}
+        finally:
+            Bare.metadata.drop_all(persist.engine)
+            with psycopg.connect(migrated) as conn:
+                conn.execute("DROP SCHEMA IF EXISTS told, kept CASCADE")
+                conn.execute("TRUNCATE public.checkpoints, checkpoint_blobs, checkpoint_writes")
+    with psycopg.connect(migrated) as conn:
+        assert conn.execute("SELECT to_regclass('notes')").fetchall() == [(None,)]
 
 
 def test_without_a_value_for_the_key_rows_are_added(shop: str, rows: Rows) -> None:

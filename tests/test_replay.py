@@ -74,13 +74,15 @@ def nested(depth: int = 1) -> StateGraph[Any, Any, Any, Any]:
 def test_a_node_is_run_again_and_what_follows(persist: Persist, asynchronous: bool) -> None:
     builder = chain_of(["a", "b", "c"])
     graph = persist.attach(builder.compile(checkpointer=persist.checkpointer))
-    first = run(graph, {"count": 0}, persist.config("t"), asynchronous)
+    config = persist.config("t", user="ann", organization="acme")
+    first = run(graph, {"count": 0}, config, asynchronous)
     old = persist.history.last()
 
     again = run(graph, None, persist.history.replay_config(node_of(old, "b")), asynchronous)
 
     new = persist.history.last()
     assert again == first
+    assert (new.user, new.organization) == (old.user, old.organization) == ("ann", "acme")
     assert executed(new) == ["b", "c"]
     assert (new.replay_of, new.turn, new.runs[0].kind) == (old.id, 2, "replay")
     assert executed(persist.history.workflow(old.id)) == ["a", "b", "c"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import random
 import subprocess
 import sys
@@ -25,6 +26,7 @@ from langgraph_persist import Persist
 from langgraph_persist.errors import ConfigurationError
 from langgraph_persist.journal import Rows, Unit
 from langgraph_persist.reports import Report, Reports
+from langgraph_persist.reports.sums import WIDTH, Sums
 from tests.checks import query
 from tests.graphs import chain_of, chat_graph
 
@@ -178,24 +180,13 @@ def mean(values: list[float]) -> Any:
 
 
 def about(values: list[float], percent: int) -> Any:
-    """A percentile, to within 1 %, or between two neighbours."""
+    """A percentile, to within 1 %."""
     if not values:
         return None
     ordered = sorted(values)
     rank = percent / 100 * (len(ordered) - 1)
     low, high = ordered[int(rank)], ordered[min(int(rank) + 1, len(ordered) - 1)]
-    return Between(low * 0.99, high * 1.01)
-
-
-class Between:
-    def __init__(self, low: float, high: float) -> None:
-        self.low, self.high = low, high
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, float) and self.low <= other <= self.high
-
-    def __repr__(self) -> str:
-        return f"between {self.low} and {self.high}"
+    return pytest.approx(low + rank % 1 * (high - low), rel=0.011)
 
 
 # --- costs ---
@@ -336,6 +327,17 @@ def test_percentiles_are_right_to_a_percent(persist: Persist) -> None:
     percentiles = quantiles(latencies, n=100, method="inclusive")
     assert usage.p50_latency_ms == pytest.approx(percentiles[49], rel=0.015)
     assert usage.p95_latency_ms == pytest.approx(percentiles[94], rel=0.015)
+
+
+@pytest.mark.parametrize("values", [[7.0], [1.0, 300.0], [1.0, 2.0, 3.0, 4.0, 1000.0]])
+def test_percentiles_of_few_are_those_of_the_view(values: list[float]) -> None:
+    sums = Sums()
+    for value in values:
+        sums.add({"bucket": math.floor(WIDTH * math.log(value)), "in_bucket": 1}, ())
+    expected = quantiles(values * (3 - min(len(values), 2)), n=100, method="inclusive")
+    for percent in (50, 95):
+        assert sums.quantile(percent / 100) == pytest.approx(expected[percent - 1], rel=0.011)
+    assert Sums().quantile(0.5) is None
 
 
 def test_success_is_that_of_the_workflows(persist: Persist) -> None:

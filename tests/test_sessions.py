@@ -112,6 +112,24 @@ def test_a_session_completes_until_it_goes_on(persist: Persist) -> None:
     assert persist.sessions.fail("t").status == "error"
 
 
+def test_a_session_is_of_one_user_and_their_organization(persist: Persist) -> None:
+    graph = persist.attach(chain_of(["a"]).compile(checkpointer=persist.checkpointer))
+
+    def whose(thread: str, **of: str) -> tuple[str | None, str | None]:
+        graph.invoke({"count": 0}, persist.config(thread, **of))
+        session = persist.sessions.get(thread)
+        return session.user, session.organization
+
+    assert whose("t", user="ann") == ("ann", None)
+    assert whose("t", user="bob", organization="other") == ("ann", None)
+    assert whose("t", user="ann", organization="acme") == ("ann", "acme")
+    assert whose("u", organization="acme") == (None, "acme")
+    assert whose("u", user="bob", organization="other") == (None, "acme")
+    assert whose("u", user="cid") == ("cid", "acme")
+    assert whose("v") == (None, None)
+    assert whose("v", user="bob", organization="other") == ("bob", "other")
+
+
 def test_a_retry_is_a_session_of_its_own(persist: Persist) -> None:
     run(persist, "t")
     persist.sessions.fail("t")

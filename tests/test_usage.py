@@ -106,7 +106,7 @@ def test_metrics_are_found_by_what_they_are_of(persist: Persist) -> None:
     assert len(usage.metrics(model="fake-1")) == 6
     assert usage.metrics("api_calls", since=now + timedelta(days=2)) == []
     assert usage.metrics("api_calls", until=now - timedelta(days=2)) == []
-    with pytest.raises(ConfigurationError, match="there are token_usage, api_calls"):
+    with pytest.raises(ConfigurationError, match="or 'monthly_tokens', not 'tokens'"):
         usage.metrics("tokens")  # type: ignore[arg-type]
 
 
@@ -419,6 +419,17 @@ def test_a_new_time_zone_counts_after_a_rebuild(persist: Persist) -> None:
     after = check_rebuilt(persist, END)
     assert after != before
     assert {key[4].minute for key in after if key[0] == "api_calls" and key[1] == "acme"} == {30}
+
+
+@pytest.mark.parametrize("timezone", ["Pacific/Kiritimati", "Etc/GMT+12", "UTC"])
+def test_a_month_is_counted_once_after_a_new_time_zone(persist: Persist, timezone: str) -> None:
+    Traffic(persist.handler.journal, 7).play()
+    tokens = sum(m.value for m in persist.usage.metrics("token_usage", organization="acme"))
+    for zone in ("Pacific/Kiritimati", timezone):
+        persist.organizations.save("acme", timezone=zone)
+        persist.usage.rebuild(until=END + timedelta(days=2))
+    months = persist.usage.metrics("monthly_tokens", organization="acme")
+    assert sum(month.value for month in months) == tokens
 
 
 def test_only_the_days_asked_for_are_rebuilt(persist: Persist) -> None:

@@ -102,24 +102,29 @@ class History:
 
         Give it to ``invoke(None, …)``; or to ``update_state`` first, to change the state there.
         An interrupt that had been answered asks again. The new workflow is a ``replay_of`` the
-        old one, which stays as it is. For a node in a subgraph it is the subgraph's config, known
-        to this process alone, and to be used before the thread goes on in another way.
+        old one, which stays as it is, and of the same user. For a node in a subgraph it is the
+        subgraph's config, known to this process alone, and to be used before the thread goes on in
+        another way.
 
         Raises:
             NotRecorded: its checkpoint is not known or gone, or it was no node of a graph.
         """
         if node.input_checkpoint_id is None:
             raise NotRecorded(f"it is not recorded which checkpoint {node!r} ran from")
+        workflow = self.workflow(node.workflow_id)
         if not node.checkpoint_ns:
             config = root_config(node)
             if not self.rows("checkpoint_is_there", **config["configurable"]):
                 raise gone(node)
-            return config
-        replay = Replay(_path(node, self.workflow(node.workflow_id).nodes))
-        transaction = self._statements.transaction
-        transaction(replay.check)
-        self._forks.add(Fork(replay.origins, lambda: transaction(replay.write)))
-        return replay.config
+        else:
+            replay = Replay(_path(node, workflow.nodes))
+            transaction = self._statements.transaction
+            transaction(replay.check)
+            self._forks.add(Fork(replay.origins, lambda: transaction(replay.write)))
+            config = replay.config
+        whose = {"user": workflow.user, "organization": workflow.organization}
+        metadata = {name: value for name, value in whose.items() if value is not None}
+        return {"metadata": metadata, **config}
 
     def transcript(self, thread: str, turn: TurnNumber | None = None) -> list[TranscriptLine]:
         """What was said in a thread, turn by turn, or in one turn of it."""

@@ -17,7 +17,7 @@ Async sessions cannot load on access, so say what is needed::
 Where the tables live in other schemas than the default ones, say so once for an engine::
 
     engine.execution_options(
-        schema_translate_map={"langgraph_persist": "record_schema", None: "checkpoint_schema"}
+        schema_translate_map={"langgraph_persist": "record_schema", "public": "checkpoint_schema"}
     )
 
 Large values and messages are stored once, and columns such as ``Node.input_data`` refer to them;

@@ -1,6 +1,6 @@
-"""LangGraph's own tables, for reading: with our columns, named without a schema as stock does.
+"""LangGraph's own tables, for reading: with our columns, in the schema where stock makes them.
 
-``schema_translate_map={None: "other"}`` tells where they are, if not in the search path.
+``schema_translate_map={"public": "other"}`` tells where they are, if not there.
 """
 
 from __future__ import annotations
@@ -17,12 +17,14 @@ from langgraph_persist.models.base import Base, linked
 if TYPE_CHECKING:
     from langgraph_persist.models.runs import Workflow
 
+SCHEMA = "public"
+
 
 class Stock(Base):
     """A row of a table that langgraph-checkpoint-postgres made."""
 
     __abstract__ = True
-    metadata = MetaData(naming_convention={"pk": "%(table_name)s_pkey"})
+    metadata = MetaData(schema=SCHEMA, naming_convention={"pk": "%(table_name)s_pkey"})
 
 
 class Checkpoint(Stock):

@@ -42,6 +42,11 @@ class Promotion:
 def _reader(column: str, source: str | Sequence[str]) -> Callable[[State], Any]:
     if column not in COLUMNS:
         raise ConfigurationError(f"promote fills {', '.join(COLUMNS)} from the state, not {column}")
+    channels = [source] if isinstance(source, str) else source
+    if not isinstance(channels, Sequence) or not all(isinstance(c, str) for c in channels):
+        raise ConfigurationError(
+            f"promote fills {column} from a channel, or a list of channels, not {source!r:.100}"
+        )
     if isinstance(source, str):
         if column in ("settings", CONTEXT):
             return _object([source])

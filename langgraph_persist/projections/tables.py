@@ -11,7 +11,7 @@ from sqlalchemy import Column, MetaData, NullPool, Table, bindparam, create_engi
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from sqlalchemy.engine import Dialect
-from sqlalchemy.exc import NoSuchTableError
+from sqlalchemy.exc import DBAPIError, NoSuchTableError
 from sqlalchemy.orm import InstanceState, Mapper
 from sqlalchemy.sql.compiler import SQLCompiler
 
@@ -202,6 +202,7 @@ def reflect(name: str, connect: Callable[[], Any]) -> Table:
 
     Raises:
         ConfigurationError: there is none.
+        psycopg.Error: the database cannot be asked.
     """
     schema, _, table = name.rpartition(".")
     engine = create_engine("postgresql+psycopg://", creator=connect, poolclass=NullPool)
@@ -209,3 +210,5 @@ def reflect(name: str, connect: Callable[[], Any]) -> Table:
         return Table(table, MetaData(), schema=schema or None, autoload_with=engine)
     except NoSuchTableError:
         raise ConfigurationError(f"there is no table {name!r} to project to; create it") from None
+    except DBAPIError as error:
+        raise (error.orig or error) from error

@@ -48,8 +48,11 @@ LEFT JOIN {{schema}}.users AS u ON u.username = e."user"
 LEFT JOIN {{schema}}.organizations AS o ON o.slug = e.organization
 ORDER BY e.thread_id
 ON CONFLICT (thread_id) DO UPDATE SET
-    user_id = coalesce(t.user_id, excluded.user_id),
-    organization_id = coalesce(t.organization_id, excluded.organization_id),
+    -- Whoever runs it later is not mixed with whose it is.
+    user_id = CASE WHEN coalesce(t.organization_id = excluded.organization_id, true)
+        THEN coalesce(t.user_id, excluded.user_id) ELSE t.user_id END,
+    organization_id = CASE WHEN coalesce(t.user_id = excluded.user_id, true)
+        THEN coalesce(t.organization_id, excluded.organization_id) ELSE t.organization_id END,
     language = coalesce(excluded.language, t.language),
     metadata = coalesce(t.metadata, excluded.metadata),
     expires_at = coalesce(

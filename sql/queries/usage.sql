@@ -481,8 +481,9 @@ LOCK TABLE {{schema}}.usage_metrics IN EXCLUSIVE MODE
 -- first_day --
 -- The day on which the oldest workflow began, wherever on earth, and the first there is at all.
 SELECT
-    (r.at AT TIME ZONE 'UTC' - interval '12 hours')::date AS day,
-    (least(r.at, c.at) AT TIME ZONE 'UTC' - interval '12 hours')::date AS earliest
+    -- What was counted by another time zone may be of a day that began 26 hours earlier.
+    (r.at AT TIME ZONE 'UTC' - interval '38 hours')::date AS day,
+    (least(r.at, c.at) AT TIME ZONE 'UTC' - interval '38 hours')::date AS earliest
 FROM (SELECT min(w.started_at) FROM {{schema}}.workflows AS w) AS r (at)
 CROSS JOIN (SELECT min(m.period_start) FROM {{schema}}.usage_metrics AS m) AS c (at)
 
@@ -670,7 +671,8 @@ GROUP BY p.organization_id, p.user_id, p.metric_type, p.period_start, p.period_e
 -- Forgets how many tokens were counted in the months from one day to another.
 DELETE FROM {{schema}}.usage_metrics AS t
 WHERE t.metric_type = 'monthly_tokens'
-    AND (t.period_start AT TIME ZONE coalesce(
+    -- Where the time zone was changed since, its months begin up to 26 hours before or after.
+    AND date_trunc('month', interval '27 hours' + t.period_start AT TIME ZONE coalesce(
         (
             SELECT z.timezone FROM unnest(%(ids)s::uuid[], %(zones)s::text[]) AS z (id, timezone)
             WHERE z.id = t.organization_id
