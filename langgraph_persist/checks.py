@@ -61,12 +61,14 @@ def count(name: str, value: Any, *, least: int = 0) -> int:
 
 def identifier(name: str, value: Any) -> str:
     """A name or id as it is stored, whose own type may be another."""
+    if type(value) is str and value.isascii() and "\x00" not in value:
+        return value
     if value is None or isinstance(value, _NO_NAMES):
         raise ConfigurationError(f"{name} is a text, not {value!r:.100}")
     text = value if type(value) is str else str(value)
     if "\x00" in text:
         raise ConfigurationError(f"a {name} cannot contain NUL: PostgreSQL's text has none")
-    if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
+    if any("\ud800" <= character <= "\udfff" for character in text):
         raise ConfigurationError(f"a {name} cannot contain a lone surrogate: {text!r:.100}")
     return text
 

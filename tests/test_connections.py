@@ -17,12 +17,17 @@ from typing import Any
 import psycopg
 import pytest
 from langgraph.checkpoint.base import empty_checkpoint
-from psycopg_pool import ConnectionPool, PoolClosed
+from psycopg_pool import ConnectionPool
 
 from langgraph_persist import Persist, PersistSaver
 from langgraph_persist.database.connection import Backoff, Database, parse_url
 from langgraph_persist.database.embedded.account import server_account
-from langgraph_persist.errors import DatabaseUnavailable, DurabilityError, TlsFailed
+from langgraph_persist.errors import (
+    ConfigurationError,
+    DatabaseUnavailable,
+    DurabilityError,
+    TlsFailed,
+)
 from langgraph_persist.journal import Journal, Unit
 from tests.checks import check_record_and_checkpoints_agree, query
 from tests.conftest import drop_database, make_database, sibling
@@ -397,7 +402,7 @@ def test_a_users_pool_that_is_closed_is_not_waited_for(url: str, waits: list[Bac
     with ConnectionPool(url, min_size=1, max_size=3, open=True) as pool:
         saver = PersistSaver(pool)
         put(saver, "t")
-    with pytest.raises(PoolClosed):
+    with pytest.raises(ConfigurationError, match=r"pool that was given must be open.*closed"):
         saver.get_tuple(thread("t"))
     with pytest.raises(DurabilityError, match="closed"):
         put(saver, "t")
@@ -416,6 +421,25 @@ def test_a_users_connection_that_ended_is_an_error_at_once(url: str, waits: list
         with pytest.raises(DatabaseUnavailable, match=ended):
             saver.get_tuple(thread("t"))
         assert waits == []
+        saver.close()
+
+
+def test_a_connection_that_is_closed_is_refused(url: str) -> None:
+    with psycopg.connect(url) as conn:
+        pass
+    for part in (PersistSaver, lambda conn: Persist(conn).open()):
+        with pytest.raises(ConfigurationError, match="is closed; give an open one, or a URL"):
+            part(conn)
+
+
+def test_a_pool_may_be_opened_later(url: str) -> None:
+    pool = ConnectionPool(url, min_size=1, max_size=2, open=False)
+    saver = PersistSaver(pool)
+    with pytest.raises(ConfigurationError, match=r"must be open.* not open yet.* open\(\) first"):
+        saver.get_tuple(thread("t"))
+    with pool:
+        put(saver, "t")
+        assert saver.get_tuple(thread("t")) is not None
         saver.close()
 
 

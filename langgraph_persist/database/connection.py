@@ -177,6 +177,10 @@ class Database:
                 f"not {kind}{both}"
             )
         if isinstance(target, Connection):
+            if target.closed:
+                raise ConfigurationError(
+                    "the connection that was given is closed; give an open one, or a URL or a pool"
+                )
             _require_idle(target)
         self.target = target
         self.params = parse_url(_conninfo(target))
@@ -304,6 +308,11 @@ class Database:
                     conn.close()  # its server is no longer the primary
                     raise
         except psycopg.Error as error:
+            if isinstance(error, PoolClosed):
+                raise ConfigurationError(
+                    f"the pool that was given must be open: {_words(error)}. "
+                    "Call its open() first, and close it after what uses it"
+                ) from error
             if isinstance(error, PoolTimeout):
                 where = display(self.params)
                 raise DatabaseUnavailable(_NONE_FREE.format(where, _words(error))) from error

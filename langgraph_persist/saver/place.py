@@ -49,8 +49,8 @@ def configurable_of(config: RunnableConfig | None) -> Mapping[str, Any]:
     Raises:
         ConfigurationError: it is none.
     """
-    given = config.get("configurable") if isinstance(config, Mapping) else None
-    if not isinstance(given, Mapping):
+    given = config.get("configurable") if isinstance(config, dict) else None
+    if not isinstance(given, dict):
         raise ConfigurationError(
             'a config is {"configurable": {"thread_id": "…"}}, as Persist.config() gives it'
         )
