@@ -19,20 +19,25 @@ _KEY = re.compile(
     r"|(private|access|account)_?key|connection_string|(^|_)o?auth$|(^|_)token$",
     re.IGNORECASE,
 )
+# Whatever may repeat is bounded, or cannot begin within itself: texts are long, and not ours.
 _SECRETS = re.compile(
-    r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)"
-    r"|\beyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*"  # JSON web tokens
+    r"-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----.*?(?:-----END [A-Z ]{0,40}PRIVATE KEY-----|\Z)"
+    r"|(?<![\w-])eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*"  # JSON web tokens
     r"|\b(?:sk|pk|rk)[-_][\w-]{16,}"
-    r"|\b(?:gh[pousr]_|github_pat_|glpat-|xox[abeoprs]-|hf_|npm_|pypi-|lsv2_|AIza)[\w-]{16,}"
+    r"|\b(?:gh[pousr]_|github_pat_|glpat-|xox[abeoprs]-|hf_|npm_|pypi-|lsv2_|gsk_|tvly-|AIza)"
+    r"[\w-]{16,}"
+    r"|\bSG\.[\w-]{16,}\.[\w-]{16,}"
     r"|\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"
     r"|(?<=[Bb]earer )[\w.~+/=-]{16,}"
-    r"|(?<=://)[^\s/@]+:[^\s/@]+(?=@)",
+    r"|(?<=://)[^\s/@:]{0,256}:[^\s/@]{1,1024}(?=@)",
     re.DOTALL,
 )
 _ASSIGNED = re.compile(
-    r"(?i)\b((?:api[_-]?key|secret|password|passwd|token)\s*[:=]\s*[\"']?)([^\s\"',;}]{6,})"
+    r"(?i)((?:api[_-]?key|secret(?:[_-][a-z]{1,20}){0,3}|(?:access|private)[_-]?key|passwd|password"
+    r"|(?<![a-z])token)[\"']?\s{0,8}[:=]\s{0,8}[\"']?)([^\s\"',;}]{6,})"
 )
-_EMAIL = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)*\.[A-Za-z]{2,}")
+_EMAIL = re.compile(r"[\w.+'-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63}){0,8}\.[A-Za-z]{2,24}")
+_IBAN = re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?\b")
 _CARD = re.compile(r"(?<![\w-])\d(?:[ -]?\d){12,18}(?![\w-])")
 _PHONE = re.compile(
     r"(?<![\w.-])(?:\+\d{1,3}[ .-]?(?:\(\d{1,4}\)[ .-]?)?\d{2,4}(?:[ .-]?\d{2,4}){1,4}"
@@ -47,7 +52,7 @@ def redact_secrets(value: Any) -> Any:
 
 
 def redact_personal(value: Any) -> Any:
-    """A JSON value without e-mail addresses, telephone numbers and numbers of payment cards."""
+    """A JSON value without e-mail addresses and the numbers of telephones, cards and accounts."""
     return _through(value, _without_personal, by_name=False)
 
 
@@ -71,8 +76,17 @@ def _without_secrets(text: str) -> str:
 
 
 def _without_personal(text: str) -> str:
+    if "@" in text:
+        text = _EMAIL.sub("[email]", text)
+    text = _IBAN.sub(lambda found: "[iban]" if _is_iban(found[0]) else found[0], text)
     text = _CARD.sub(lambda found: "[card]" if _is_card(found[0]) else found[0], text)
-    return _PHONE.sub("[phone]", _EMAIL.sub("[email]", text))
+    return _PHONE.sub("[phone]", text)
+
+
+def _is_iban(text: str) -> bool:
+    """Whether its two check digits are right."""
+    code = text.replace(" ", "")
+    return int("".join(str(int(char, 36)) for char in code[4:] + code[:4])) % 97 == 1
 
 
 def _is_card(number: str) -> bool:
