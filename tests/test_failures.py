@@ -168,22 +168,22 @@ def test_what_fails_in_the_record_costs_the_graph_nothing(
 
 
 READERS = {
-    "on_tool_start": ("tool_start", "tool_executions"),
+    "on_tool_start": ("tool_call_id", "tool_executions"),
     "on_tool_end": ("tool_end", "tool_executions"),
     "on_retriever_start": ("retriever_start", "retrievals"),
     "on_retriever_end": ("retriever_end", "retrievals"),
     "on_llm_end": ("generation_end", "generations"),
-    "on_chat_model_start": ("generation_start", "generations"),
+    "on_chat_model_start": ("prompt", "generations"),
     "on_chain_start": ("root_input", "workflows"),
     "on_interrupt": ("hitl_request", "hitl_events"),
 }
 INSIDES = {
-    "tool_start": "extract.tools.optional_text",
+    "tool_call_id": "extract.tools.optional_text",
     "tool_end": "extract.tools._tool_message",
     "retriever_start": "extract.tools.safe_str",
     "retriever_end": "extract.tools.to_json",
     "generation_end": "extract.generations._first_generation",
-    "generation_start": "extract.generations._prompt",
+    "prompt": "extract.generations._prompt",
     "root_input": "extract.runs._kind",
     "hitl_request": "extract.humans._event_type",
 }

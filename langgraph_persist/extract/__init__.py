@@ -28,11 +28,13 @@ from langgraph_persist.extract.humans import hitl_answers, hitl_request
 from langgraph_persist.extract.keep import Keep, References, without
 from langgraph_persist.extract.messages import Row, is_message_list, message_entry, message_list
 from langgraph_persist.extract.nodes import NodeIdentity, node_identity
-from langgraph_persist.extract.runs import is_resume, root_input
+from langgraph_persist.extract.runs import is_resume, root_input, runnable_name
 from langgraph_persist.extract.schemas import bound_tools
 from langgraph_persist.extract.text import (
+    NAME_LENGTH,
     clean_text,
     content_text,
+    is_a,
     is_excerpt,
     qualified_name,
     safe_str,
@@ -46,6 +48,7 @@ from langgraph_persist.extract.tools import (
 )
 
 __all__ = [
+    "NAME_LENGTH",
     "Billing",
     "GenerationStart",
     "Keep",
@@ -63,6 +66,7 @@ __all__ = [
     "generation_start",
     "hitl_answers",
     "hitl_request",
+    "is_a",
     "is_excerpt",
     "is_message_list",
     "is_resume",
@@ -76,6 +80,7 @@ __all__ = [
     "retriever_end",
     "retriever_start",
     "root_input",
+    "runnable_name",
     "safe_str",
     "streamed_text",
     "structured_response",

@@ -11,7 +11,7 @@ from langgraph.types import Command
 
 from langgraph_persist.extract.guard import total
 from langgraph_persist.extract.messages import is_message
-from langgraph_persist.extract.text import class_test, content_text
+from langgraph_persist.extract.text import class_test, content_text, is_a
 
 _is_result = class_test(LLMResult)
 _RESPONSE = "structured_response"
@@ -36,14 +36,14 @@ def answer_keys(value: Any) -> tuple[Hashable, ...]:
     if is_message(type(value)):
         own = (("id", value.id),) if value.id else ()
         value = content_text(value.content)
-    return (*own, ("text", len(value), hash(value))) if isinstance(value, str) and value else own
+    return (*own, ("text", len(value), hash(value))) if is_a(value, str) and value else own
 
 
 @total(bool)
 def is_same_text(answer: Any, parsed: Any) -> bool:
     """Whether what was parsed is no more than the text of the answer."""
-    text = content_text(answer.content) if isinstance(answer, BaseMessage) else answer
-    return isinstance(parsed, str) and parsed == text
+    text = content_text(answer.content) if is_a(answer, BaseMessage) else answer
+    return is_a(parsed, str) and parsed == text
 
 
 def _no_text() -> tuple[str, bool]:
@@ -56,9 +56,9 @@ def streamed_text(event: Any, chunk: Any = None) -> tuple[str, bool]:
 
     Providers begin with an empty token; tool calls and reasoning have no text, but are content.
     """
-    if isinstance(event, Mapping):
+    if is_a(event, Mapping):
         delta = event.get("delta")
-        if event.get("event") != "content-block-delta" or not isinstance(delta, Mapping):
+        if event.get("event") != "content-block-delta" or not is_a(delta, Mapping):
             return "", False
         return content_text(delta.get("text") or ""), True
     message = getattr(chunk, "message", None)
@@ -72,11 +72,11 @@ def structured_response(outputs: Any) -> Any:
     """The structured response that an agent's node puts into the state, or None."""
     if type(outputs) is dict:
         return outputs.get(_RESPONSE)
-    if isinstance(outputs, Command):
+    if is_a(outputs, Command):
         return structured_response(outputs.update)
-    if isinstance(outputs, Mapping):
+    if is_a(outputs, Mapping):
         return outputs.get(_RESPONSE)
-    if isinstance(outputs, (list, tuple)):
+    if is_a(outputs, (list, tuple)):
         found = map(structured_response, outputs[:_ITEMS])
         return next((response for response in found if response is not None), None)
     return None

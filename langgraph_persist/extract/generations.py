@@ -12,15 +12,23 @@ from typing import Any, NamedTuple
 from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage
 
 from langgraph_persist.extract.encode import to_json
-from langgraph_persist.extract.guard import columns, first, mapping, no_fields, total
+from langgraph_persist.extract.guard import columns, first, gather, mapping, no_fields, total
 from langgraph_persist.extract.keep import Keep
 from langgraph_persist.extract.messages import is_message
-from langgraph_persist.extract.settings import MODEL, Told, settings
+from langgraph_persist.extract.settings import MODEL, Settings, Told, settings
 from langgraph_persist.extract.shapes import message_dict
-from langgraph_persist.extract.text import class_test, clean_text, content_text, optional_text
+from langgraph_persist.extract.text import (
+    class_test,
+    clean_text,
+    content_text,
+    is_a,
+    optional_name,
+    optional_text,
+)
 from langgraph_persist.extract.usage import is_cache_hit, token_details, token_fields
 
 _PLAIN = Keep()
+_UNKNOWN = Settings({}, None, None)
 _FINISH = ("finish_reason", "stop_reason", "done_reason", "stopReason", "finishReason")
 _is_human = class_test(HumanMessage)
 _is_system = class_test(SystemMessage)
@@ -61,13 +69,20 @@ def generation_start(
     A text model's prompt becomes one human message. The rest of the event's payload (tags,
     batch_size) is accepted, so that a handler can pass its keywords on, and not needed.
     """
-    prompt = _prompt(messages, prompts)
     params, info = mapping(invocation_params), mapping(metadata)
-    called = settings(Told(mapping(serialized), params, mapping(options), info, name))
-    spoken = {
-        "system_prompt": _joined([m for m in prompt if _is_system(type(m))]),
-        "user_prompt": last_human_text(prompt),
-    }
+    told = Told(mapping(serialized), params, mapping(options), info, name)
+    read = gather(
+        prompt=lambda: {"messages": _prompt(messages, prompts)},
+        settings=lambda: {"called": settings(told)},
+    )
+    prompt: list[BaseMessage] = read.pop("messages", [])
+    called: Settings = read.pop("called", _UNKNOWN)
+    spoken = gather(
+        system_prompt=lambda: {"system_prompt": _system_text(prompt)},
+        user_prompt=lambda: {"user_prompt": last_human_text(prompt)},
+    )
+    if missing := read.get("missing", {}) | spoken.get("missing", {}):
+        spoken["missing"] = missing
     return GenerationStart(called.fields | spoken, prompt, called.endpoint, called.key)
 
 
@@ -83,18 +98,31 @@ def generation_end(response: Any, keep: Keep = _PLAIN) -> dict[str, Any]:
     meta = mapping(getattr(message, "response_metadata", None))
     info = mapping(getattr(generation, "generation_info", None))
     usage = getattr(message, "usage_metadata", None)
-    model = first(meta, *MODEL) or first(llm_output, *MODEL) or first(info, *MODEL)
     others = _other_generations(response)
-    said = _output(generation, message)
-    fields = {
-        "output": keep.text(said) if message is None or others else keep.excerpt(said),
-        "model_name": optional_text(model),
-        "finish_reason": optional_text(first(meta, *_FINISH) or first(info, *_FINISH)),
-        "cache_hit": True if is_cache_hit(usage) else None,
-        **_message_parts(message, others, keep),
-    }
-    known = {column: value for column, value in fields.items() if value is not None}
-    return known | token_fields(usage, meta, llm_output)
+
+    def output() -> dict[str, Any]:
+        said = _output(generation, message)
+        whole = message is None or bool(others)
+        return {"output": keep.text(said) if whole else keep.excerpt(said)}
+
+    def model_name() -> dict[str, Any]:
+        model = first(meta, *MODEL) or first(llm_output, *MODEL) or first(info, *MODEL)
+        return {"model_name": optional_name(model)}
+
+    def finish_reason() -> dict[str, Any]:
+        return {"finish_reason": optional_text(first(meta, *_FINISH) or first(info, *_FINISH))}
+
+    fields = gather(
+        output=output,
+        model_name=model_name,
+        finish_reason=finish_reason,
+        cache_hit=lambda: {"cache_hit": True if is_cache_hit(usage) else None},
+        output_message=lambda: _message_parts(message, others, keep),
+        tool_calls=lambda: _calls(message, keep),
+        parsed_output=lambda: _parsed(message),
+        tokens=lambda: token_fields(usage, meta, llm_output),
+    )
+    return {column: value for column, value in fields.items() if value is not None}
 
 
 @total(lambda: Billing({}, None))
@@ -125,15 +153,16 @@ def last_human_text(messages: Sequence[Any]) -> str | None:
 
 
 def _prompt(messages: Any, prompts: Any) -> list[BaseMessage]:
-    if (type(messages) is list or isinstance(messages, Sequence)) and messages:
+    if (type(messages) is list or is_a(messages, Sequence)) and messages:
         return [m for m in messages[0] if is_message(type(m))]
-    if isinstance(prompts, Sequence) and prompts and isinstance(prompts[0], str):
+    if is_a(prompts, Sequence) and prompts and is_a(prompts[0], str):
         return [HumanMessage(content=prompts[0])]
     return []
 
 
-def _joined(messages: list[BaseMessage]) -> str | None:
-    return "\n\n".join(content_text(m.content) for m in messages) or None
+def _system_text(messages: list[BaseMessage]) -> str | None:
+    said = [content_text(m.content) for m in messages if _is_system(type(m))]
+    return "\n\n".join(said) or None
 
 
 def _first_generation(response: Any) -> Any:
@@ -151,20 +180,22 @@ def _output(generation: Any, message: Any) -> str | None:
     if message is not None:
         return content_text(getattr(message, "content", None))
     text = getattr(generation, "text", None)
-    return clean_text(text) if isinstance(text, str) else None
+    return clean_text(text) if text is not None and is_a(text, str) else None
 
 
 def _message_parts(message: Any, others: list[Any], keep: Keep) -> dict[str, Any]:
     if message is None:
         return {"output_message": keep.document({"candidates": others})} if others else {}
+    if others and is_a(message, BaseMessage):
+        return {"output_message": keep.document(message_dict(message) | {"candidates": others})}
+    return {"output_message": keep.message(message)}
+
+
+def _calls(message: Any, keep: Keep) -> dict[str, Any]:
     calls = getattr(message, "tool_calls", None)
+    return {"tool_calls": keep.calls(message) if calls else None}
+
+
+def _parsed(message: Any) -> dict[str, Any]:
     parsed = mapping(getattr(message, "additional_kwargs", None)).get("parsed")
-    if others and isinstance(message, BaseMessage):
-        answer = keep.document(message_dict(message) | {"candidates": others})
-    else:
-        answer = keep.message(message)
-    return {
-        "output_message": answer,
-        "tool_calls": keep.calls(message) if calls else None,
-        "parsed_output": to_json(parsed) if parsed is not None else None,
-    }
+    return {"parsed_output": to_json(parsed) if parsed is not None else None}

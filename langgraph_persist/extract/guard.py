@@ -13,15 +13,28 @@ from langgraph_persist.journal.failures import Failures
 P = ParamSpec("P")
 T = TypeVar("T")
 
-reports: ContextVar[Failures | None] = ContextVar("langgraph_persist_failures", default=None)
-"""Where payloads that cannot be read are counted."""
+
+class Unread:
+    """What could not be read of one event's payload, as far as no row of its own says so."""
+
+    __slots__ = ("failures", "missing")
+
+    def __init__(self, failures: Failures) -> None:
+        self.failures = failures
+        self.missing: dict[str, str] = {}
+
+
+reports: ContextVar[Unread | None] = ContextVar("langgraph_persist_unread", default=None)
+"""Where payloads that cannot be read are told of."""
 
 _elsewhere = Failures()
 
 
-def report(function: str, error: Exception) -> None:
-    """Count a payload that a function could not read."""
-    (reports.get() or _elsewhere).add(function, error)
+def report(function: str, error: Exception) -> dict[str, str]:
+    """Count a payload that a function could not read; how a row says so."""
+    unread = reports.get()
+    (unread.failures if unread is not None else _elsewhere).add(function, error)
+    return {function: f"failed: {type(error).__name__}"}
 
 
 def total(fallback: Callable[[], T]) -> Callable[[Callable[P, T]], Callable[P, T]]:
@@ -33,7 +46,9 @@ def total(fallback: Callable[[], T]) -> Callable[[Callable[P, T]], Callable[P, T
             try:
                 return function(*args, **kwargs)
             except Exception as error:
-                report(function.__name__, error)
+                why = report(function.__name__, error)
+                if (unread := reports.get()) is not None:
+                    unread.missing |= why
                 return fallback()
 
         return guarded
@@ -52,13 +67,23 @@ def columns(
             try:
                 return function(*args, **kwargs)
             except Exception as error:
-                report(function.__name__, error)
-                why = {function.__name__: f"failed: {type(error).__name__}"}
-                return fallback() | {"missing": why}
+                return fallback() | {"missing": report(function.__name__, error)}
 
         return guarded
 
     return decorate
+
+
+def gather(**parts: Callable[[], dict[str, Any] | None]) -> dict[str, Any]:
+    """The columns that these parts of a row give, with a mark for each that cannot be read."""
+    found: dict[str, Any] = {}
+    missing: dict[str, str] = {}
+    for name, read in parts.items():
+        try:
+            found |= read() or {}
+        except Exception as error:
+            missing |= report(name, error)
+    return found | {"missing": missing} if missing else found
 
 
 def mapping(value: Any) -> Mapping[Any, Any]:

@@ -13,7 +13,14 @@ from pydantic import BaseModel
 from langgraph_persist.extract.generations import last_human_text
 from langgraph_persist.extract.guard import columns, mapping, total
 from langgraph_persist.extract.shapes import shape_of
-from langgraph_persist.extract.text import clean_text, content_text
+from langgraph_persist.extract.text import (
+    NAME_LENGTH,
+    clean_text,
+    content_text,
+    is_a,
+    optional_text,
+    safe_str,
+)
 
 _TEXT_KEYS = ("user_input", "input", "question", "query", "topic")
 _HUMAN_ROLES = ("user", "human")
@@ -22,7 +29,7 @@ _HUMAN_ROLES = ("user", "human")
 @total(bool)
 def is_resume(value: Any) -> bool:
     """Whether this input continues a run: ``Command(resume=…)``, or None."""
-    return value is None or (isinstance(value, Command) and value.resume is not None)
+    return value is None or (is_a(value, Command) and value.resume is not None)
 
 
 @columns(lambda: {"input_type": "other", "user_input": None})
@@ -41,28 +48,37 @@ def root_input(value: Any) -> dict[str, Any]:
     }
 
 
+@total(lambda: "run")
+def runnable_name(serialized: Mapping[str, Any] | None) -> str:
+    """What a runnable is called."""
+    found = mapping(serialized)
+    path = found.get("id")
+    name = found.get("name") or (path[-1] if is_a(path, list) and path else "run")
+    return safe_str(name)[:NAME_LENGTH]
+
+
 def _kind(value: Any) -> tuple[str, str | None]:
     if value is None:
         return "none", None
-    if isinstance(value, Command):
+    if is_a(value, Command):
         return _command_kind(value)
-    if isinstance(value, str):
+    if is_a(value, str):
         return "text", value
-    if isinstance(value, BaseMessage):
+    if is_a(value, BaseMessage):
         return _messages_kind([value])
-    if isinstance(value, (list, tuple)) and value and all(map(_is_message_like, value)):
+    if is_a(value, (list, tuple)) and value and all(map(_is_message_like, value)):
         return _messages_kind(value)
     return _fields_kind(_fields(value))
 
 
 def _command_kind(value: Command[Any]) -> tuple[str, str | None]:
     if value.resume is not None:
-        return "resume", value.resume if isinstance(value.resume, str) else None
+        return "resume", optional_text(value.resume) if is_a(value.resume, str) else None
     return "command", _fields_kind(mapping(value.update))[1]
 
 
 def _fields(value: Any) -> Mapping[Any, Any]:
-    if isinstance(value, BaseModel) or dataclasses.is_dataclass(value):
+    if is_a(value, BaseModel) or dataclasses.is_dataclass(value):
         return mapping(shape_of(value))
     return mapping(value)
 
@@ -73,14 +89,14 @@ def _fields_kind(fields: Mapping[Any, Any]) -> tuple[str, str | None]:
     kind, said = _under_messages(fields.get("messages"))
     if said is None:
         texts = (fields.get(key) for key in _TEXT_KEYS)
-        said = next((text for text in texts if isinstance(text, str)), None)
+        said = next((text for text in texts if is_a(text, str)), None)
     return kind, said
 
 
 def _under_messages(messages: Any) -> tuple[str, str | None]:
-    if isinstance(messages, (list, tuple)):
+    if is_a(messages, (list, tuple)):
         return _messages_kind(messages) if messages else ("dict", None)
-    if isinstance(messages, str):
+    if is_a(messages, str):
         return "human_message", messages
     return _messages_kind([messages]) if _is_message_like(messages) else ("dict", None)
 
@@ -92,23 +108,23 @@ def _messages_kind(messages: Sequence[Any]) -> tuple[str, str | None]:
 
 
 def _is_message_like(value: Any) -> bool:
-    return isinstance(value, BaseMessage) or _role_and_content(value) is not None
+    return is_a(value, BaseMessage) or _role_and_content(value) is not None
 
 
 def _human_text(message: Any) -> str | None:
-    if isinstance(message, HumanMessage):
+    if is_a(message, HumanMessage):
         return last_human_text([message])
-    if isinstance(message, str):
-        return message
+    if is_a(message, str):
+        return clean_text(message)
     role, content = _role_and_content(message) or (None, None)
     return content_text(content) if role in _HUMAN_ROLES else None
 
 
 def _role_and_content(message: Any) -> tuple[str, Any] | None:
     """The short forms LangGraph accepts for a message: ``(role, text)`` and a dict."""
-    if isinstance(message, tuple) and len(message) == 2 and isinstance(message[0], str):
+    if is_a(message, tuple) and len(message) == 2 and is_a(message[0], str):
         return message[0], message[1]
-    if isinstance(message, dict) and "content" in message:
+    if is_a(message, dict) and "content" in message:
         role = message.get("role", message.get("type"))
-        return (role, message["content"]) if isinstance(role, str) else None
+        return (role, message["content"]) if is_a(role, str) else None
     return None

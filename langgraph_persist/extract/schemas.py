@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from langgraph_persist.extract.encode import to_json
 from langgraph_persist.extract.guard import first, mapping, no_rows, total
 from langgraph_persist.extract.shapes import shape_of
-from langgraph_persist.extract.text import optional_text
+from langgraph_persist.extract.text import optional_name, optional_text
 
 _LISTS = ("tools", "functions", "function_declarations", "functionDeclarations")
 _WRAPPERS = ("function", "toolSpec")
@@ -67,7 +67,7 @@ def _tool(item: Any) -> Iterator[dict[str, Any]]:
     for wrapper in _WRAPPERS:
         if inner := _fields(given.get(wrapper)):
             yield from _tool(inner)
-    if (name := optional_text(given.get("name"))) is not None:
+    if (name := optional_name(given.get("name"))) is not None:
         schema = first(given, *_SCHEMAS)
         schema = mapping(schema).get("json", schema)
         yield {

@@ -17,7 +17,7 @@ from langgraph_persist.extract.encode import to_json
 from langgraph_persist.extract.guard import first, mapping
 from langgraph_persist.extract.redact import without_secrets
 from langgraph_persist.extract.schemas import named_tools
-from langgraph_persist.extract.text import optional_text
+from langgraph_persist.extract.text import optional_name, optional_text
 
 MODEL = ("model_name", "model", "model_id", "modelId", "deployment_name")
 _MAX_TOKENS = ("max_tokens", "max_completion_tokens", "max_output_tokens", "max_new_tokens")
@@ -87,14 +87,14 @@ def _read(told: Told, key: bytes | None) -> Settings:
     params, info, given = told.params, told.info, mapping(told.serialized.get("kwargs"))
     model = info.get("ls_model_name") or first(params, *MODEL) or first(given, *MODEL)
     fields = {
-        "model_name": (named := optional_text(model)),
+        "model_name": (named := optional_name(model)),
         "requested_model": named,
         "model_provider": _provider(info, told.serialized, told.name),
         "temperature": _temperature(first(params, "temperature"), info.get("ls_temperature")),
         "max_tokens": _positive(first(params, *_MAX_TOKENS), info.get("ls_max_tokens")),
         "invocation_params": _public_params(params, told.options),
         "streamed": _streamed(params) or _streamed(told.options),
-        "prompt_name": optional_text(first(info, *_PROMPT_NAME)),
+        "prompt_name": optional_name(first(info, *_PROMPT_NAME)),
         "prompt_version": optional_text(first(info, *_PROMPT_VERSION)),
     }
     endpoint = optional_text(first(params, *_ENDPOINT) or first(given, *_ENDPOINT))

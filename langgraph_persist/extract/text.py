@@ -15,6 +15,8 @@ _REPR_LIMIT = 2_000
 _EXCERPT_LIMIT = 256
 _EXCERPT = 80
 _CUT = " characters]"
+NAME_LENGTH = 500
+"""Characters; what an index entry surely takes."""
 
 
 def clean_text(s: str) -> str:
@@ -90,6 +92,12 @@ def optional_text(value: Any) -> str | None:
     if is_a(value, (int, float)) and type(value) is not bool:
         return safe_str(value)
     return None
+
+
+def optional_name(value: Any) -> str | None:
+    """The same, cut to what an index entry surely takes."""
+    text = optional_text(value)
+    return None if text is None else text[:NAME_LENGTH]
 
 
 def content_text(content: Any) -> str:

@@ -6,16 +6,22 @@ An end leaves out what it does not know, so that folding keeps what the start kn
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import orjson
 from langchain_core.messages import BaseMessage, ToolMessage
 from langgraph.types import Command
 
 from langgraph_persist.extract.encode import to_json
-from langgraph_persist.extract.guard import columns, mapping, no_fields, no_rows, total
+from langgraph_persist.extract.guard import columns, gather, mapping, no_fields, no_rows, total
 from langgraph_persist.extract.keep import Keep
-from langgraph_persist.extract.text import content_text, is_a, optional_text, safe_str
+from langgraph_persist.extract.text import (
+    content_text,
+    is_a,
+    optional_name,
+    optional_text,
+    safe_str,
+)
 
 _PLAIN = Keep()
 _UNNAMED = "tool"
@@ -37,13 +43,20 @@ def tool_start(
 
     The rest of the event's payload (tags, color) is accepted and not needed.
     """
-    call_id = tool_call_id or mapping(metadata).get("tool_call_id")
-    params = inputs if inputs is not None else {"input": input_str}
-    return {
-        "tool_name": optional_text(mapping(serialized).get("name") or name) or _UNNAMED,
-        "tool_call_id": optional_text(call_id),
-        "input_params": keep.document(params),
-    }
+
+    def tool_name() -> dict[str, Any]:
+        return {"tool_name": optional_name(mapping(serialized).get("name") or name) or _UNNAMED}
+
+    def called() -> dict[str, Any]:
+        call_id = tool_call_id or mapping(metadata).get("tool_call_id")
+        return {"tool_call_id": optional_text(call_id)}
+
+    def input_params() -> dict[str, Any]:
+        given = inputs if inputs is not None else {"input": input_str}
+        return {"input_params": keep.document(given)}
+
+    unknown = {"tool_name": _UNNAMED, "tool_call_id": None}
+    return unknown | gather(tool_name=tool_name, tool_call_id=called, input_params=input_params)
 
 
 @columns(no_fields)
@@ -75,11 +88,11 @@ def refused_calls(outputs: Any) -> list[dict[str, Any]]:
     and do nothing else: elsewhere such messages are about something else.
     """
     found = _messages(outputs)
-    if not found or not all(isinstance(message, ToolMessage) for message in found):
+    if not found or not all(is_a(message, ToolMessage) for message in found):
         return []
     return [
         {
-            "tool_name": optional_text(message.name) or _UNNAMED,
+            "tool_name": optional_name(message.name) or _UNNAMED,
             "tool_call_id": optional_text(message.tool_call_id),
             "success": False,
             "status": "failed",
@@ -119,23 +132,23 @@ def _messages(output: Any) -> list[Any]:
     """What a node adds to the messages, in any of the forms it may be given."""
     if type(output) is dict:
         return _messages(output["messages"]) if "messages" in output else []
-    if isinstance(output, BaseMessage):
+    if is_a(output, BaseMessage):
         return [output]
-    if isinstance(output, Command):
+    if is_a(output, Command):
         return _messages(output.update)
-    if isinstance(output, Mapping):
+    if is_a(output, Mapping):
         return _messages(output.get("messages"))
-    if isinstance(output, (list, tuple)):
+    if is_a(output, (list, tuple)):
         return [message for item in output[:_ANSWERS] for message in _messages(item)]
     return []
 
 
 def _tool_message(output: Any) -> ToolMessage | None:
     """The message that answers the call: the output, or within a Command or a list of these."""
-    if isinstance(output, ToolMessage):
-        return output
-    if isinstance(output, Command):
+    if is_a(output, ToolMessage):
+        return cast(ToolMessage, output)
+    if is_a(output, Command):
         output = mapping(output.update).get("messages")
-    if isinstance(output, (list, tuple)):
+    if is_a(output, (list, tuple)):
         return next((m for item in output if (m := _tool_message(item)) is not None), None)
     return None

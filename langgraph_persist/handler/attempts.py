@@ -9,6 +9,7 @@ from uuid import UUID
 
 from langchain_core.runnables.config import var_child_runnable_config
 
+from langgraph_persist.extract import is_a
 from langgraph_persist.handler import ids
 from langgraph_persist.handler.spans import Failed, Span, Spans
 
@@ -43,7 +44,7 @@ def parent(
 def mark(span: Span, tags: Sequence[str] | None) -> None:
     """Keep which attempt of a retry this is, as its tags say."""
     for tag in tags or ():
-        if isinstance(tag, str) and (found := _RETRY.fullmatch(tag)):
+        if is_a(tag, str) and (found := _RETRY.fullmatch(tag)):
             span.attempt = int(found[1])
             span.root.repeats = True
 

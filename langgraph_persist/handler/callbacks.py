@@ -21,13 +21,16 @@ from langgraph_persist.checks import durations
 from langgraph_persist.database.connection import Target
 from langgraph_persist.errors import DurabilityError, JournalClosed, QuotaExceeded
 from langgraph_persist.extract import (
+    NAME_LENGTH,
     NodeIdentity,
     error_fields,
+    is_a,
     is_resume,
     node_identity,
     retriever_end,
     retriever_start,
     root_input,
+    runnable_name,
     safe_str,
     to_json,
     without,
@@ -84,8 +87,9 @@ from langgraph_persist.usage import Costs, Price, Prices
 
 # Only LangGraph tells callbacks the thread_id; any other runnable has it in its metadata.
 _THREAD_KEYS = ("thread_id", "session_id")
-NAME_LENGTH = 500
-"""Characters; what an index entry surely takes."""
+_CHAINS: tuple[Kind, ...] = ("chain", "node")
+# A tool whose start could not be read is like a step.
+_TOOLS: tuple[Kind, ...] = ("tool", "chain")
 
 
 class PersistCallbackHandler(GraphCallbackHandler):
@@ -201,7 +205,7 @@ class PersistCallbackHandler(GraphCallbackHandler):
         if (admitted := self._spans.admit(run_id, parent_run_id)) is None:
             return
         run_id = admitted
-        name = _text(kwargs.get("name")) or _name(serialized)
+        name = _text(kwargs.get("name")) or runnable_name(serialized)
         parent = attempts.parent(self._spans, parent_run_id, metadata)
         if parent is None:
             self._open_chain(run_id, name, inputs, tags, metadata)
@@ -225,7 +229,7 @@ class PersistCallbackHandler(GraphCallbackHandler):
     @guarded
     def on_chain_end(self, outputs: Any, *, run_id: UUID, **kwargs: Any) -> Any:
         """A root run, a node or a step has ended well, or was interrupted."""
-        if (span := self._spans.pop(run_id)) is None:
+        if (span := self._spans.pop(run_id, *_CHAINS)) is None:
             return None
         if span.kind == "node":
             self._tools.refused(span, outputs)
@@ -242,7 +246,7 @@ class PersistCallbackHandler(GraphCallbackHandler):
     @guarded
     def on_chain_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> Any:
         """A root run, a node or a step has failed, was cancelled or asks for a human."""
-        if (span := self._spans.pop(run_id)) is None:
+        if (span := self._spans.pop(run_id, *_CHAINS)) is None:
             return None
         if outcome(error)["status"] == "cancelled":
             self._spans.ignore(run_id)
@@ -309,7 +313,7 @@ class PersistCallbackHandler(GraphCallbackHandler):
     @guarded
     def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: Any) -> Any:
         """A model has answered."""
-        if (span := self._spans.pop(run_id)) is None:
+        if (span := self._spans.pop(run_id, "generation")) is None:
             return None
         self._generations.end(span, response)
         return self._complete_root(span, response)
@@ -318,7 +322,7 @@ class PersistCallbackHandler(GraphCallbackHandler):
     @guarded
     def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> Any:
         """A model call has failed; what it streamed before is kept."""
-        if (span := self._spans.pop(run_id)) is None:
+        if (span := self._spans.pop(run_id, "generation")) is None:
             return None
         self._generations.fail(span, outcome(error), kwargs.get("response"))
         return self._fail_root(span, error)
@@ -344,7 +348,7 @@ class PersistCallbackHandler(GraphCallbackHandler):
         span = self._call(run_id, parent_run_id, "tool", serialized, given, metadata)
         if span is None:
             return
-        span.fields["tool_name"] = _name(serialized)
+        span.fields["tool_name"] = runnable_name(serialized)
         event = {"serialized": serialized, "input_str": input_str, "inputs": inputs}
         self._tools.open(span, **event, metadata=metadata, **kwargs)
 
@@ -352,7 +356,7 @@ class PersistCallbackHandler(GraphCallbackHandler):
     @guarded
     def on_tool_end(self, output: Any, *, run_id: UUID, **kwargs: Any) -> Any:
         """A tool has returned."""
-        if (span := self._spans.pop(run_id)) is None:
+        if (span := self._spans.pop(run_id, *_TOOLS)) is None:
             return None
         if span.kind == "tool":
             self._tools.end(span, output)
@@ -362,7 +366,7 @@ class PersistCallbackHandler(GraphCallbackHandler):
     @guarded
     def on_tool_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> Any:
         """A tool has failed, or asks for a human."""
-        if (span := self._spans.pop(run_id)) is None:
+        if (span := self._spans.pop(run_id, *_TOOLS)) is None:
             return None
         if span.kind == "tool":
             self._tools.fail(span, outcome(error), sent_up(error))
@@ -393,7 +397,7 @@ class PersistCallbackHandler(GraphCallbackHandler):
     @guarded
     def on_retriever_end(self, documents: Sequence[Any], *, run_id: UUID, **kwargs: Any) -> Any:
         """A retriever has found documents."""
-        if (span := self._spans.pop(run_id)) is None:
+        if (span := self._spans.pop(run_id, "retriever")) is None:
             return None
         self._close_retrieval(span, retriever_end(documents))
         return self._complete_root(span, documents)
@@ -402,7 +406,7 @@ class PersistCallbackHandler(GraphCallbackHandler):
     @guarded
     def on_retriever_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> Any:
         """A retriever has failed."""
-        if (span := self._spans.pop(run_id)) is None:
+        if (span := self._spans.pop(run_id, "retriever")) is None:
             return None
         self._close_retrieval(span, error_fields(error))
         return self._fail_root(span, error)
@@ -466,7 +470,7 @@ class PersistCallbackHandler(GraphCallbackHandler):
         if (call := graph_call()) is None and is_state_edit():
             return None
         continues = _run_kind(inputs, call.configurable if call else given) == "resume"
-        if (call or "ls_integration" in given) and (continues or isinstance(inputs, Command)):
+        if (call or "ls_integration" in given) and (continues or is_a(inputs, Command)):
             return None
         return Request(user, organization, datetime.now(UTC))
 
@@ -511,7 +515,7 @@ class PersistCallbackHandler(GraphCallbackHandler):
             return None
         if how["status"] == "completed" and span.root.interrupted:
             how["status"] = "interrupted"
-        error = told if isinstance(told, BaseException) else None
+        error = told if is_a(told, BaseException) else None
         return self._finish(span, how["status"], None, error)
 
     # --- spans ---
@@ -585,7 +589,7 @@ class PersistCallbackHandler(GraphCallbackHandler):
             clock=Clock(answer.at if answer else None),
             admitted=answer is not None and answer.settled,
         )
-        root.commands = is_graph and root.kind == "start" and isinstance(inputs, Command)
+        root.commands = is_graph and root.kind == "start" and is_a(inputs, Command)
         if is_resume(inputs):
             self._humans.told(root, inputs)
         span = Span(run_id, kind, root, None, None, clock=root.clock, ends_root=True)
@@ -611,7 +615,7 @@ class PersistCallbackHandler(GraphCallbackHandler):
         run_id = admitted
         parent = attempts.parent(self._spans, parent_run_id, metadata)
         if parent is None:
-            span = self._open_root(run_id, _name(serialized), inputs, None, metadata, kind)
+            span = self._open_root(run_id, runnable_name(serialized), inputs, None, metadata, kind)
         else:
             span = Span(run_id, kind, parent.root, parent, parent.node)
             if not self._spans.add(span):
@@ -630,7 +634,7 @@ class PersistCallbackHandler(GraphCallbackHandler):
 
     def _fail_root(self, span: Span, error: BaseException) -> Future[None] | None:
         status: Status = outcome(error)["status"]
-        if isinstance(error, GeneratorExit) and (span.root.requests or span.root.interrupted):
+        if is_a(error, GeneratorExit) and (span.root.requests or span.root.interrupted):
             status = "interrupted"  # whoever reads the stream has seen enough
         return self._finish(span, status, None, error)
 
@@ -663,11 +667,11 @@ class PersistCallbackHandler(GraphCallbackHandler):
 
     def _follow(self, span: Span, result: Any) -> None:
         """Where a node, a router or a graph that has ended led to."""
-        failed = isinstance(result, BaseException)
+        failed = is_a(result, BaseException)
         try:
             if span.routes and not failed and span.parent is not None and span.parent.choice:
                 span.parent.choice.routed.append(result)
-            elif span.choice is not None and (not failed or isinstance(result, ParentCommand)):
+            elif span.choice is not None and (not failed or is_a(result, ParentCommand)):
                 self._skipped.ended(span, result.args[0] if failed else result)
             elif span.course is not None:
                 self._skipped.finish(span, well=not (failed or span.root.interrupted))
@@ -762,13 +766,6 @@ def _own_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
 
 def _thread(metadata: Mapping[str, Any]) -> str | None:
     return next((_text(v) for key in _THREAD_KEYS if (v := metadata.get(key)) is not None), None)
-
-
-def _name(serialized: Mapping[str, Any] | None) -> str:
-    found = serialized or {}
-    path = found.get("id")
-    name = found.get("name") or (path[-1] if isinstance(path, list) and path else "run")
-    return safe_str(name)
 
 
 def _name_of(value: Any) -> str | None:

@@ -16,6 +16,7 @@ from langgraph_persist.extract import (
     billing,
     generation_end,
     generation_start,
+    is_a,
     streamed_text,
     to_json_bytes,
 )
@@ -154,4 +155,4 @@ def _names(*models: str | None) -> tuple[str, ...]:
 def _is_streamed(response: Any) -> bool:
     """Whether an error's response holds the chunks before it, not just the error's own body."""
     batches = getattr(response, "generations", None) or [[]]
-    return bool(batches[0]) and isinstance(batches[0][0], (ChatGenerationChunk, GenerationChunk))
+    return bool(batches[0]) and is_a(batches[0][0], (ChatGenerationChunk, GenerationChunk))

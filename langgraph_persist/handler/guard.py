@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
 from langgraph_persist.errors import DurabilityError, JournalClosed
-from langgraph_persist.extract.guard import reports
+from langgraph_persist.extract.guard import Unread, reports
 from langgraph_persist.handler.ids import resolve
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -31,13 +31,16 @@ def guarded(event: F) -> F:
             # A generator left open is closed at the very end, when nothing can be written.
             return None
         span = None
-        token = reports.set(self.failures)
+        unread = Unread(self.failures)
+        token = reports.set(unread)
         try:
             if "run_id" in kwargs:
                 resolve(kwargs, starts)
                 span = None if starts else self.missed.spans.get(kwargs["run_id"])
             else:
                 span = self.missed.concerned(args, kwargs)
+            if span is not None:
+                unread.missing = span.root.run.missing
             return event(self, *args, **kwargs)
         except JournalClosed:
             raise
@@ -48,5 +51,7 @@ def guarded(event: F) -> F:
             return self.make_up(name, error, span, args, kwargs)
         finally:
             reports.reset(token)
+            if span is None and unread.missing:
+                self.missed.lacks(self.missed.concerned(args, kwargs), unread.missing)
 
     return cast(F, safe)

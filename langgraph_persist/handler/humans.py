@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 from uuid import uuid5
@@ -12,7 +13,7 @@ from langgraph.callbacks import GraphInterruptEvent
 from langgraph.errors import GraphInterrupt
 from langgraph.types import Interrupt
 
-from langgraph_persist.extract import clean_text, hitl_answers, hitl_request, to_json
+from langgraph_persist.extract import clean_text, hitl_answers, hitl_request, is_a, to_json
 from langgraph_persist.handler.calls import next_nodes
 from langgraph_persist.handler.recording import Recording
 from langgraph_persist.handler.spans import Root, Span
@@ -38,7 +39,7 @@ class Humans:
     def failed(self, span: Span, error: BaseException) -> None:
         """A node has ended so: it may ask for a human, or not take what it was told."""
         assert span.node is not None
-        if isinstance(error, GraphInterrupt):
+        if is_a(error, GraphInterrupt):
             raised = error.args[0] if error.args else ()
             self._ask(span.root, span.node, raised)
             if not raised:
@@ -134,4 +135,6 @@ class Humans:
 def is_invalid_resume(error: BaseException) -> bool:
     """Whether a node would not take its answer, so that the interrupt still waits for one."""
     known = getattr(errors, "is_invalid_resume", None)  # later than the oldest LangGraph we take
-    return known is not None and bool(known(error))
+    with suppress(Exception):  # an error that lets itself not be asked
+        return known is not None and bool(known(error))
+    return False

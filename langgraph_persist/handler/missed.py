@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
+from langgraph.callbacks import GraphInterruptEvent
+
+from langgraph_persist.extract import is_a
 from langgraph_persist.handler import ids
 from langgraph_persist.handler.outcome import outcome
 from langgraph_persist.handler.recording import TABLES, Recording
@@ -31,9 +34,11 @@ class Missed:
     def concerned(self, args: tuple[Any, ...], event: Mapping[str, Any]) -> Span | None:
         """The span under way that an event is about."""
         first = args[0] if args else None
-        if isinstance(first, Span):
+        if type(first) is Span:
             return first
-        run_id = event.get("run_id") or getattr(first, "run_id", None)
+        run_id = event.get("run_id")
+        if type(first) is GraphInterruptEvent:
+            run_id = first.run_id
         return None if run_id is None else self.spans.get(ids.known_as(run_id))
 
     def began(self, name: str, event: Mapping[str, Any]) -> Span:
@@ -42,8 +47,7 @@ class Missed:
         What may have something below gets a span without a row; a root gets one with a bare row.
         """
         run_id: UUID = event["run_id"]
-        parent_id = event.get("parent_run_id")
-        around = self.spans.around(parent_id, event.get("metadata"))
+        around = self._around(event)
         if around is not None and name not in ("on_chain_start", "on_tool_start"):
             return around
         if around is not None:
@@ -60,6 +64,18 @@ class Missed:
         if kind == "tool":
             span.fields["tool_name"] = root.name
         return span
+
+    def _around(self, event: Mapping[str, Any]) -> Span | None:
+        parent_id = event.get("parent_run_id")
+        try:
+            return self.spans.around(parent_id, event.get("metadata"))
+        except Exception:  # the metadata cannot be read
+            return self.spans.get(parent_id)
+
+    def lacks(self, span: Span | None, missing: Mapping[str, str]) -> None:
+        """The workflow's row will say what was not read, if there is one that is not done."""
+        if span is not None:
+            span.root.run.missing |= missing
 
     def mark(self, span: Span, name: str, error: Exception) -> None:
         """The span's row, or that of what is around it, will say that this event is missing."""
@@ -96,7 +112,7 @@ def how_ended(name: str, told: Any) -> Fields:
     """How something ended, from what its end event was told."""
     if name == "_close_cancelled":
         return {"status": "cancelled"}
-    if not isinstance(told, BaseException):
+    if not is_a(told, BaseException):
         return {"status": "completed"}
     try:
         return outcome(told)

@@ -14,7 +14,7 @@ from langchain_core.utils.uuid import uuid7
 from langgraph.constants import END
 from langgraph.types import Command, Send
 
-from langgraph_persist.extract import clean_text, to_json
+from langgraph_persist.extract import clean_text, is_a, to_json
 from langgraph_persist.handler.recording import Recording
 from langgraph_persist.handler.spans import Span
 from langgraph_persist.journal import Clock, Fields, Graph, OpenNode
@@ -160,20 +160,20 @@ def _offer(course: Course, choice: Choice, targets: Iterable[str], told: bool) -
 
 
 def _routed(returned: Any, ends: Any) -> Iterator[str]:
-    for target in returned if isinstance(returned, (list, tuple)) else [returned]:
-        if isinstance(target, Send):
+    for target in returned if is_a(returned, (list, tuple)) else [returned]:
+        if is_a(target, Send):
             yield target.node
         else:
             yield ends.get(target, target) if ends else target
 
 
 def _commanded(outputs: Any) -> Iterator[str]:
-    for command in outputs if isinstance(outputs, (list, tuple)) else [outputs]:
-        if not isinstance(command, Command) or command.graph == Command.PARENT:
+    for command in outputs if is_a(outputs, (list, tuple)) else [outputs]:
+        if not is_a(command, Command) or command.graph == Command.PARENT:
             continue
         goto: Any = command.goto
-        for target in goto if isinstance(goto, (list, tuple)) else [goto]:
-            yield target.node if isinstance(target, Send) else target
+        for target in goto if is_a(goto, (list, tuple)) else [goto]:
+            yield target.node if is_a(target, Send) else target
 
 
 def _add_edges(course: Course) -> None:

@@ -314,16 +314,18 @@ class Spans:
             self.ignore(span.id)
         return not root.ended
 
-    def pop(self, run_id: UUID) -> Span | None:
-        """A span has ended; None if it was not known, or its end was told before."""
+    def pop(self, run_id: UUID, *kinds: Kind) -> Span | None:
+        """A span of these kinds has ended; None if it was not known, or its end was told before."""
         number = run_id.int
-        if (span := self._open.get(number)) is not None:
-            self._forget(span)
-            span.caller = None
-            span.clock.stop()
-            span.root.spans.pop(number, None)
-            if span.ends_root or number >> _VERSION & 0xF != _GENERATED:
-                self.take(run_id)
+        span = self._open.get(number)
+        if span is None or (kinds and span.kind not in kinds):
+            return None
+        self._forget(span)
+        span.caller = None
+        span.clock.stop()
+        span.root.spans.pop(number, None)
+        if span.ends_root or number >> _VERSION & 0xF != _GENERATED:
+            self.take(run_id)
         return span
 
     def end(self, root: Root) -> list[Span]:
