@@ -18,7 +18,7 @@ from typing import Any, TypeVar, cast
 
 from langgraph.types import Command
 
-from langgraph_persist.extract import is_resume
+from langgraph_persist.extract import is_a, is_resume
 from langgraph_persist.handler.reused import is_of_this_moment
 from langgraph_persist.quotas import Answer, Request, ask
 
@@ -112,7 +112,7 @@ def _questions(handler: Any, inputs: Any, event: Mapping[str, Any]) -> Sequence[
     doubt = None if is_of_this_moment(event.get("run_id")) else handler.doubt(event)
     if doubt is not None:
         questions.append(partial(handler.settle, doubt))
-    if is_resume(inputs) or isinstance(inputs, Command):
+    if is_resume(inputs) or is_a(inputs, Command):
         thread_id = handler.strange_thread(event)
         if thread_id is not None:
             questions.append(partial(handler.recall, thread_id))
