@@ -20,6 +20,7 @@ STATEMENTS = [(area, name) for area in AREAS for name in load(area)]
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """An empty queries folder that the loader reads instead of the real one."""
     (tmp_path / "queries").mkdir()
+    (tmp_path / "fragments.sql").write_text("-- few --\n-- Not many.\nLIMIT 3\n")
     monkeypatch.setattr(loader, "sql_folder", lambda: tmp_path)
     load.cache_clear()
     yield tmp_path / "queries"
@@ -53,6 +54,24 @@ def test_a_name_used_twice_is_refused(folder: Path) -> None:
     (folder / "a.sql").write_text("-- one --\nSELECT 1\n-- one --\nSELECT 2\n")
     with pytest.raises(ValueError, match="names a statement twice"):
         load("a")
+
+
+def test_fragments_stand_where_they_are_named(folder: Path) -> None:
+    (folder / "a.sql").write_text("-- one --\n-- Says some.\nTABLE a {{> few}}\n")
+    assert load("a") == {"one": "-- Says some.\nTABLE a LIMIT 3"}
+
+
+def test_a_fragment_that_is_not_there_is_refused(folder: Path) -> None:
+    (folder / "a.sql").write_text("-- one --\n-- Says some.\nTABLE a {{> many}}\n")
+    with pytest.raises(ValueError, match=r"queries/a.sql wants a fragment many that is not there"):
+        load("a")
+
+
+def test_every_fragment_is_used_more_than_once() -> None:
+    text = "".join(path.read_text("utf-8") for path in (sql_folder() / "queries").glob("*.sql"))
+    names = re.findall(r"^-- (\w+) --$", (sql_folder() / "fragments.sql").read_text("utf-8"), re.M)
+    assert names
+    assert [name for name in names if text.count(f"{{{{> {name}}}}}") < 2] == []
 
 
 def test_schema_markers_become_quoted_names(folder: Path) -> None:

@@ -6,7 +6,9 @@ A query file is a list of statements, each headed by its name, with one line of 
     -- Marks a job as done.
     UPDATE {{schema}}.jobs SET done = true WHERE id = %(id)s
 
-``{{schema}}`` and ``{{checkpoint_schema}}`` stand for the quoted names of the two schemas.
+``{{schema}}`` and ``{{checkpoint_schema}}`` stand for the quoted names of the two schemas, and
+``{{> name}}`` for what several statements have in common: a fragment, which ``sql/fragments.sql``
+lists in the same form.
 """
 
 from __future__ import annotations
@@ -19,6 +21,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 _HEAD = re.compile(r"^-- (\w+) --$", re.MULTILINE)
+_FRAGMENT = re.compile(r"\{\{> (\w+)\}\}")
+_PURPOSE = re.compile(r"\A(?:--.*\n)+")
 
 
 class Schemas(NamedTuple):
@@ -50,11 +54,30 @@ def sql_folder() -> Path:
 
 @cache
 def load(area: str) -> Mapping[str, str]:
-    """The statements of ``sql/queries/<area>.sql`` by name, markers not yet replaced."""
-    parts = _HEAD.split((sql_folder() / "queries" / f"{area}.sql").read_text("utf-8"))
+    """The statements of ``sql/queries/<area>.sql`` by name, markers not yet replaced.
+
+    Raises:
+        ValueError: one has the name of another, or wants a fragment that there is not.
+    """
+    fragments = _read("fragments.sql")
+
+    def fragment(match: re.Match[str]) -> str:
+        if match[1] not in fragments:
+            raise ValueError(
+                f"sql/queries/{area}.sql wants a fragment {match[1]} that is not there"
+            )
+        return _PURPOSE.sub("", fragments[match[1]])
+
+    statements = _read(f"queries/{area}.sql")
+    return {name: _FRAGMENT.sub(fragment, body) for name, body in statements.items()}
+
+
+def _read(path: str) -> dict[str, str]:
+    """What a file lists, by name."""
+    parts = _HEAD.split((sql_folder() / path).read_text("utf-8"))
     names, bodies = parts[1::2], parts[2::2]
     if len(set(names)) != len(names):
-        raise ValueError(f"sql/queries/{area}.sql names a statement twice")
+        raise ValueError(f"sql/{path} names a statement twice")
     return {name: body.strip() for name, body in zip(names, bodies, strict=True)}
 
 

@@ -224,12 +224,9 @@ WITH incoming AS MATERIALIZED (
 ), placed AS MATERIALIZED (
     SELECT
         i.*,
-        date_trunc('day', i.started_at, z.timezone) AS period_start,
-        (date_trunc('day', i.started_at AT TIME ZONE z.timezone) + interval '1 day')
-            AT TIME ZONE z.timezone AS period_end
+        {{> day_of_start}}
     FROM incoming AS i
-    LEFT JOIN {{schema}}.organizations AS o ON o.id = i.organization_id
-    CROSS JOIN LATERAL (SELECT coalesce(o.timezone, 'UTC')) AS z (timezone)
+    {{> own_timezone}}
 ), changes AS (
     SELECT
         organization_id, user_id, 'success_rate' AS metric_type, period_start, period_end,
@@ -272,27 +269,7 @@ FROM (
     GROUP BY organization_id, period_start, period_end
 ) AS c
 ORDER BY c.metric_type, c.period_start, c.organization_id, c.user_id
-ON CONFLICT (
-    period_start, metric_type,
-    coalesce(organization_id, '00000000-0000-0000-0000-000000000000'::uuid),
-    coalesce(user_id, '00000000-0000-0000-0000-000000000000'::uuid),
-    coalesce(model_name, ''::text)
-) DO UPDATE SET
-    metric_value = CASE t.metric_type
-        WHEN 'success_rate' THEN (
-            SELECT coalesce(sum(d.completed) / nullif(sum(d.completed + d.failed), 0), 0)
-            FROM (VALUES (t.metric_data), (excluded.metric_data)) AS m (data)
-            CROSS JOIN LATERAL jsonb_to_record(m.data) AS d (completed numeric, failed numeric)
-        )
-        ELSE t.metric_value + excluded.metric_value
-    END,
-    metric_data = (
-        SELECT coalesce(jsonb_object_agg(
-            d.key, d.value::numeric + coalesce(t.metric_data ->> d.key, '0')::numeric
-        ), '{}')
-        FROM jsonb_each_text(excluded.metric_data) AS d
-    ),
-    updated_at = excluded.updated_at
+{{> add_to_metrics}}
 
 -- count_runs --
 -- Counts the time of runs that end with these rows, ahead of them, unless it is counted already.
@@ -332,12 +309,9 @@ WITH ended AS MATERIALIZED (
 ), placed AS (
     SELECT
         c.*,
-        date_trunc('day', c.started_at, z.timezone) AS period_start,
-        (date_trunc('day', c.started_at AT TIME ZONE z.timezone) + interval '1 day')
-            AT TIME ZONE z.timezone AS period_end
+        {{> day_of_start}}
     FROM ended AS c
-    LEFT JOIN {{schema}}.organizations AS o ON o.id = c.organization_id
-    CROSS JOIN LATERAL (SELECT coalesce(o.timezone, 'UTC')) AS z (timezone)
+    {{> own_timezone}}
 )
 INSERT INTO {{schema}}.usage_metrics AS t (
     organization_id, user_id, model_name, metric_type, metric_value, metric_data,
@@ -350,20 +324,7 @@ SELECT
 FROM placed AS p
 GROUP BY p.organization_id, p.user_id, p.period_start, p.period_end
 ORDER BY p.period_start, p.organization_id, p.user_id
-ON CONFLICT (
-    period_start, metric_type,
-    coalesce(organization_id, '00000000-0000-0000-0000-000000000000'::uuid),
-    coalesce(user_id, '00000000-0000-0000-0000-000000000000'::uuid),
-    coalesce(model_name, ''::text)
-) DO UPDATE SET
-    metric_value = t.metric_value + excluded.metric_value,
-    metric_data = (
-        SELECT coalesce(jsonb_object_agg(
-            d.key, d.value::numeric + coalesce(t.metric_data ->> d.key, '0')::numeric
-        ), '{}')
-        FROM jsonb_each_text(excluded.metric_data) AS d
-    ),
-    updated_at = excluded.updated_at
+{{> add_to_metrics}}
 
 -- count_calls --
 -- Counts the model calls that end with these rows, ahead of them, unless they are counted already.
@@ -400,15 +361,12 @@ WITH ended AS MATERIALIZED (
 ), placed AS MATERIALIZED (
     SELECT
         c.*,
-        date_trunc('day', c.started_at, z.timezone) AS period_start,
-        (date_trunc('day', c.started_at AT TIME ZONE z.timezone) + interval '1 day')
-            AT TIME ZONE z.timezone AS period_end,
+        {{> day_of_start}},
         date_trunc('month', c.started_at, z.timezone) AS month_start,
         (date_trunc('month', c.started_at AT TIME ZONE z.timezone) + interval '1 month')
             AT TIME ZONE z.timezone AS month_end
     FROM ended AS c
-    LEFT JOIN {{schema}}.organizations AS o ON o.id = c.organization_id
-    CROSS JOIN LATERAL (SELECT coalesce(o.timezone, 'UTC')) AS z (timezone)
+    {{> own_timezone}}
 ), summed AS (
     SELECT
         organization_id, user_id, model_name, period_start, period_end,
@@ -459,20 +417,7 @@ FROM (
     GROUP BY organization_id, month_start, month_end
 ) AS c
 ORDER BY c.metric_type, c.period_start, c.organization_id, c.user_id, c.model_name
-ON CONFLICT (
-    period_start, metric_type,
-    coalesce(organization_id, '00000000-0000-0000-0000-000000000000'::uuid),
-    coalesce(user_id, '00000000-0000-0000-0000-000000000000'::uuid),
-    coalesce(model_name, ''::text)
-) DO UPDATE SET
-    metric_value = t.metric_value + excluded.metric_value,
-    metric_data = (
-        SELECT coalesce(jsonb_object_agg(
-            d.key, d.value::numeric + coalesce(t.metric_data ->> d.key, '0')::numeric
-        ), '{}')
-        FROM jsonb_each_text(excluded.metric_data) AS d
-    ),
-    updated_at = excluded.updated_at
+{{> add_to_metrics}}
 
 -- new_organizations --
 -- The organizations among these rows that are to be written.

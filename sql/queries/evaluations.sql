@@ -38,18 +38,7 @@ SELECT
 FROM {{schema}}.evaluations AS e
 JOIN {{schema}}.sessions AS s ON s.thread_id = e.thread_id
 LEFT JOIN {{schema}}.users AS u ON u.id = s.user_id
-WHERE (%(thread_id)s::text IS NULL OR e.thread_id = %(thread_id)s)
-    AND (%(evaluation_type)s::text IS NULL OR e.evaluation_type::text = %(evaluation_type)s)
-    AND (%(evaluator)s::text IS NULL OR e.evaluator = %(evaluator)s)
-    AND (%(user)s::text IS NULL OR u.username = %(user)s)
-    AND (
-        %(min_score)s::numeric IS NULL OR (e.details ->> 'score')::numeric >= %(min_score)s
-    )
-    AND (
-        %(max_score)s::numeric IS NULL OR (e.details ->> 'score')::numeric <= %(max_score)s
-    )
-    AND (%(since)s::timestamptz IS NULL OR e.created_at >= %(since)s)
-    AND (%(until)s::timestamptz IS NULL OR e.created_at < %(until)s)
+{{> evaluations_asked_for}}
     AND (
         %(before)s::timestamptz IS NULL
         OR e.created_at < %(before)s
@@ -78,18 +67,7 @@ LEFT JOIN {{schema}}.workflows AS f
     AND (%(after_thread)s::text IS NULL OR f.thread_id >= %(after_thread)s)
 LEFT JOIN {{schema}}.users AS u ON u.id = s.user_id
 LEFT JOIN {{schema}}.organizations AS o ON o.id = s.organization_id
-WHERE (%(thread_id)s::text IS NULL OR e.thread_id = %(thread_id)s)
-    AND (%(evaluation_type)s::text IS NULL OR e.evaluation_type::text = %(evaluation_type)s)
-    AND (%(evaluator)s::text IS NULL OR e.evaluator = %(evaluator)s)
-    AND (%(user)s::text IS NULL OR u.username = %(user)s)
-    AND (
-        %(min_score)s::numeric IS NULL OR (e.details ->> 'score')::numeric >= %(min_score)s
-    )
-    AND (
-        %(max_score)s::numeric IS NULL OR (e.details ->> 'score')::numeric <= %(max_score)s
-    )
-    AND (%(since)s::timestamptz IS NULL OR e.created_at >= %(since)s)
-    AND (%(until)s::timestamptz IS NULL OR e.created_at < %(until)s)
+{{> evaluations_asked_for}}
     AND (%(after_thread)s::text IS NULL OR s.thread_id >= %(after_thread)s)
     AND (
         %(after_thread)s::text IS NULL

@@ -66,12 +66,7 @@ WHERE (%(thread_id)s::text IS NULL OR f.thread_id = %(thread_id)s)
     AND (%(id)s::uuid IS NULL OR f.id = %(id)s)
     AND (%(turn)s::integer IS NULL OR w.turn = %(turn)s)
     AND (%(plan_id)s::uuid IS NULL OR f.plan_id = %(plan_id)s)
-    AND (%(user)s::text IS NULL OR u.username = %(user)s)
-    AND (%(feedback_type)s::text IS NULL OR f.feedback_type = %(feedback_type)s)
-    AND (%(min_rating)s::integer IS NULL OR f.rating >= %(min_rating)s)
-    AND (%(max_rating)s::integer IS NULL OR f.rating <= %(max_rating)s)
-    AND (%(since)s::timestamptz IS NULL OR f.created_at >= %(since)s)
-    AND (%(until)s::timestamptz IS NULL OR f.created_at < %(until)s)
+    {{> feedback_asked_for}}
     AND (
         %(before)s::timestamptz IS NULL
         OR f.created_at < %(before)s
@@ -105,12 +100,7 @@ LEFT JOIN {{schema}}.workflows AS a
 LEFT JOIN {{schema}}.users AS u ON u.id = f.user_id
 LEFT JOIN {{schema}}.organizations AS o ON o.id = s.organization_id
 WHERE (%(thread_id)s::text IS NULL OR f.thread_id = %(thread_id)s)
-    AND (%(user)s::text IS NULL OR u.username = %(user)s)
-    AND (%(feedback_type)s::text IS NULL OR f.feedback_type = %(feedback_type)s)
-    AND (%(min_rating)s::integer IS NULL OR f.rating >= %(min_rating)s)
-    AND (%(max_rating)s::integer IS NULL OR f.rating <= %(max_rating)s)
-    AND (%(since)s::timestamptz IS NULL OR f.created_at >= %(since)s)
-    AND (%(until)s::timestamptz IS NULL OR f.created_at < %(until)s)
+    {{> feedback_asked_for}}
     AND (%(after_thread)s::text IS NULL OR s.thread_id >= %(after_thread)s)
     AND (
         %(after_thread)s::text IS NULL

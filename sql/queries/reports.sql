@@ -185,15 +185,7 @@ WITH calls AS MATERIALIZED (
     WHERE (%(from)s::timestamptz IS NULL OR g.started_at >= %(from)s)
         AND (%(to)s::timestamptz IS NULL OR g.started_at < %(to)s)
         AND (%(model)s::text IS NULL OR g.model_name = %(model)s)
-        AND (
-            %(user)s::text IS NULL
-            OR w.user_id = (SELECT u.id FROM {{schema}}.users AS u WHERE u.username = %(user)s)
-        )
-        AND (
-            %(organization)s::text IS NULL
-            OR w.organization_id
-                = (SELECT o.id FROM {{schema}}.organizations AS o WHERE o.slug = %(organization)s)
-        )
+        {{> of_whom}}
     ORDER BY g.id
 ), grouped AS (
     SELECT
@@ -288,11 +280,7 @@ CROSS JOIN LATERAL unnest(r.buckets, r.counts) AS b (bucket, count)
 WHERE r.is_total = %(total)s
     AND r.period_start >= %(from)s::timestamptz AND r.period_start < %(to)s::timestamptz
     AND (%(model)s::text IS NULL OR r.model_name = %(model)s)
-    AND (
-        %(organization)s::text IS NULL
-        OR r.organization_id
-            = (SELECT o.id FROM {{schema}}.organizations AS o WHERE o.slug = %(organization)s)
-    )
+    {{> of_organization}}
 GROUP BY r.model_provider, r.model_name, b.bucket
 
 -- stored_users --
@@ -340,15 +328,7 @@ WITH executions AS MATERIALIZED (
         AND (%(from)s::timestamptz IS NULL OR n.started_at >= %(from)s)
         AND (%(to)s::timestamptz IS NULL OR n.started_at < %(to)s)
         AND (%(workflow)s::text IS NULL OR w.name = %(workflow)s)
-        AND (
-            %(user)s::text IS NULL
-            OR w.user_id = (SELECT u.id FROM {{schema}}.users AS u WHERE u.username = %(user)s)
-        )
-        AND (
-            %(organization)s::text IS NULL
-            OR w.organization_id
-                = (SELECT o.id FROM {{schema}}.organizations AS o WHERE o.slug = %(organization)s)
-        )
+        {{> of_whom}}
     ORDER BY n.id
 )
 SELECT
@@ -375,11 +355,7 @@ FROM {{schema}}.report_nodes AS r
 WHERE r.is_total = %(total)s
     AND r.period_start >= %(from)s::timestamptz AND r.period_start < %(to)s::timestamptz
     AND (%(workflow)s::text IS NULL OR r.workflow_name = %(workflow)s)
-    AND (
-        %(organization)s::text IS NULL
-        OR r.organization_id
-            = (SELECT o.id FROM {{schema}}.organizations AS o WHERE o.slug = %(organization)s)
-    )
+    {{> of_organization}}
 GROUP BY r.workflow_name, r.node_name, r.node_type
 
 -- stored_durations --
@@ -392,11 +368,7 @@ CROSS JOIN LATERAL unnest(r.buckets, r.counts) AS b (bucket, count)
 WHERE r.is_total = %(total)s
     AND r.period_start >= %(from)s::timestamptz AND r.period_start < %(to)s::timestamptz
     AND (%(workflow)s::text IS NULL OR r.workflow_name = %(workflow)s)
-    AND (
-        %(organization)s::text IS NULL
-        OR r.organization_id
-            = (SELECT o.id FROM {{schema}}.organizations AS o WHERE o.slug = %(organization)s)
-    )
+    {{> of_organization}}
 GROUP BY r.workflow_name, r.node_name, r.node_type, b.bucket
 
 -- user_success --
@@ -418,15 +390,7 @@ WITH grouped AS (
     FROM {{schema}}.workflows AS w
     WHERE (%(from)s::timestamptz IS NULL OR w.started_at >= %(from)s)
         AND (%(to)s::timestamptz IS NULL OR w.started_at < %(to)s)
-        AND (
-            %(user)s::text IS NULL
-            OR w.user_id = (SELECT u.id FROM {{schema}}.users AS u WHERE u.username = %(user)s)
-        )
-        AND (
-            %(organization)s::text IS NULL
-            OR w.organization_id
-                = (SELECT o.id FROM {{schema}}.organizations AS o WHERE o.slug = %(organization)s)
-        )
+        {{> of_whom}}
     GROUP BY w.user_id, w.organization_id
 )
 SELECT
