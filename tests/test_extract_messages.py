@@ -32,6 +32,7 @@ from langgraph_persist.extract import (
     message_list,
     to_json_bytes,
 )
+from langgraph_persist.extract.keep import _lists
 from langgraph_persist.journal import Capture
 from tests.test_extract_json import ANY_TEXT, VALUES, Hostile
 
@@ -398,6 +399,24 @@ def test_a_list_that_grows_stores_what_is_new() -> None:
         assert store.whole(kept) == log
     stored = sum(len(row["value"]) for row in store.tables["state_values"].values())
     assert stored == len(log)
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 12), st.integers(0, 4), ANY_TEXT), max_size=12))
+def test_a_list_may_grow_shrink_and_change(steps: list[tuple[int, int, str]]) -> None:
+    store = Store()
+    log: list[Any] = ["x" * 1000, "y" * 1000, {"z": 1}]
+    for at, new, text in steps:
+        del log[max(at, 1) :]
+        log += [text, {"text": text}, [text], None][:new]
+        expected = json.loads(to_json_bytes(log))
+        kept = store.keep(log, "channel")
+        assert store.whole(kept) == expected
+        _lists.clear()
+        again = Store()
+        assert again.keep(copy.deepcopy(log), "channel") == kept
+        assert again.whole(kept) == expected
+        assert store.whole(store.keep(log[:-1], "channel")) == expected[:-1]
 
 
 def test_a_mapping_stores_the_large_part_that_changed() -> None:

@@ -302,14 +302,29 @@ class References(Keep):
         digest = xxh3_128_digest(data)
         if plain and (known := _lists.get(digest)) is not None and known in self:
             return {"$stored": known}
-        parts = [*map(to_json_bytes if plain else self._fitting_json, values)]
-        list_id, start, base = chain(map(xxh3_128_digest, parts), self)
+        parts, base = self._new_parts(values, data) if plain else ([], None)
+        if base is None:
+            parts = [*map(to_json_bytes if plain else self._fitting_json, values)]
+        list_id, start, base = chain(map(xxh3_128_digest, parts), self, base)
         if start < len(parts):
             rest = b"[" + b",".join(parts[start:]) + b"]"
             self._add([list_row("list", list_id, base, rest)])
         if plain:
             _remember(digest, list_id)
         return {"$stored": list_id}
+
+    def _new_parts(self, values: list[Any], data: bytes) -> tuple[list[bytes], str | None]:
+        """The last elements of a list that is known without these, and what it was then."""
+        parts: list[bytes] = []
+        for value in values[: -_FEW - 1 : -1]:
+            parts.insert(0, to_json_bytes(value))
+            end = b"," + b",".join(parts) + b"]"
+            if not data.endswith(end):
+                break
+            base = _lists.get(xxh3_128_digest(data[: -len(end)] + b"]"))
+            if base is not None and base in self:
+                return parts, base
+        return [], None
 
     def _fitting_json(self, value: Any) -> bytes:
         return self.capture.fitting(self._json(value))

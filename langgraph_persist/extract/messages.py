@@ -141,9 +141,14 @@ def message_list(
     return list_id, [*rows, list_row("messages", list_id, base, orjson.dumps(value))]
 
 
-def chain(digests: Iterable[bytes], known: Container[str]) -> tuple[str, int, str | None]:
-    """The id of a list, the length of its longest known prefix, and the id of that."""
-    newest = _EMPTY_LIST
+def chain(
+    digests: Iterable[bytes], known: Container[str], base: str | None = None
+) -> tuple[str, int, str | None]:
+    """The id of a list, the length of its longest known prefix, and the id of that.
+
+    The list may go on after ``base``, which is known.
+    """
+    newest = _EMPTY_LIST if base is None else bytes.fromhex(base.replace("-", ""))
     hashes = [newest]
     for digest in digests:
         newest = xxh3_128_digest(newest + digest)
@@ -153,7 +158,7 @@ def chain(digests: Iterable[bytes], known: Container[str]) -> tuple[str, int, st
         if candidate in known:
             return list_id, length, candidate
         candidate = uuid_text(hashes[length - 1])
-    return list_id, 0, None
+    return list_id, 0, base
 
 
 def list_row(kind: str, list_id: str, base: str | None, value: bytes) -> Row:
