@@ -88,9 +88,9 @@ def gather(**parts: Callable[[], dict[str, Any] | None]) -> dict[str, Any]:
 
 def mapping(value: Any) -> Mapping[Any, Any]:
     """The value where it is a mapping, else an empty one."""
-    if type(value) is dict:
-        return value
-    return value if value is not None and is_a(value, Mapping) else {}
+    if value is None:
+        return {}
+    return value if type(value) is dict or is_a(value, Mapping) else {}
 
 
 def first(source: Mapping[Any, Any], *keys: str) -> Any:

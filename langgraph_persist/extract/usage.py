@@ -25,9 +25,10 @@ def token_fields(
 
     ``usage`` is the message's ``usage_metadata``; raw provider reports stand in for it.
     """
+    usage = mapping(usage)
     if is_cache_hit(usage):
         return dict.fromkeys(_COUNTS, 0)
-    if counted := _standard(mapping(usage)):
+    if counted := _standard(usage):
         return counted
     for source in (llm_output, response_metadata):
         raw = mapping(first(source, "token_usage", "usage"))
@@ -55,7 +56,7 @@ def token_details(usage: Any) -> dict[str, int]:
 def is_cache_hit(usage: Any) -> bool:
     """Whether LangChain's own cache answered, so that no provider was called."""
     cost = mapping(usage).get("total_cost")
-    return isinstance(cost, (int, float)) and cost == 0
+    return cost is not None and isinstance(cost, (int, float)) and cost == 0
 
 
 def _standard(usage: Mapping[str, Any]) -> dict[str, int]:

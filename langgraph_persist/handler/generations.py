@@ -54,11 +54,16 @@ class Generations:
         attempt = attempts.begin(span, asked)
         span.generating = Generating(_model_call(span, started), asked, attempt.number)
         self._costs.expect(span.generating.model)
-        row = span.fields | started.fields
-        row["prompt"] = prompt
-        row["system_prompt"] = keep.excerpt(row.get("system_prompt"))
-        row["user_prompt"] = keep.excerpt(row.get("user_prompt"))
-        row["attempt"], row["retry_of"] = attempt
+        told = started.fields
+        row = {
+            **span.fields,
+            **told,
+            "prompt": prompt,
+            "system_prompt": keep.excerpt(told.get("system_prompt")),
+            "user_prompt": keep.excerpt(told.get("user_prompt")),
+            "attempt": attempt.number,
+            "retry_of": attempt.retry_of,
+        }
         tools = self._tools.bound(payload, started.settings)
         self._recording.begin_call(span, keep.rows, row, tools)
 
@@ -96,11 +101,11 @@ class Generations:
         if (generating := span.generating) is not None:
             ended = generating.unfinished() | ended
             fields = fields | self._bill(span, generating.model, fields, billed).columns()
-        self._recording.record(span, span.fields | ended | fields, content)
+        self._recording.record(span, {**span.fields, **ended, **fields}, content)
 
     def _bill(self, span: Span, asked: ModelCall, fields: Fields, billed: Billing) -> Cost:
         """The cost; adds the call to what is around it."""
-        tokens = {name: fields[name] for name in _TOKENS if fields.get(name) is not None}
+        tokens = {name: fields[name] for name in _TOKENS if name in fields}
         models = _names(fields.get("model_name"), *asked.models)
         call = ModelCall(models, asked.provider, asked.endpoint, tokens, *billed, asked.at)
         cost = self._costs.of(call, cache_hit=bool(fields.get("cache_hit")))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import weakref
-from collections import Counter, OrderedDict
+from collections import OrderedDict, defaultdict
 from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
@@ -73,8 +73,8 @@ class Root:
     paused_in: OpenNode | None = None
     """The node in which a graph paused as it was compiled to."""
     loaded: Loaded | None = None
-    attempts: Counter[str] = field(default_factory=Counter)
-    totals: Counter[str] = field(default_factory=Counter)
+    attempts: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    totals: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     costs: list[Cost] = field(default_factory=list)
     asked: dict[str, Any] = field(default_factory=dict)
     """What models wanted tools to be called with, by tool_call_id; the newest."""
