@@ -9,7 +9,7 @@ puts what they stand for in their places. What only looks like one is stored by 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from typing import Any, cast
 
 import orjson
@@ -54,6 +54,7 @@ _is_model = class_test(BaseModel)
 _is_nested = class_test(BaseMessage, Command, Send)
 _is_system = class_test(SystemMessage)
 _CHANNELS_OF = ("update", "arg")
+_TEXT = frozenset({str})
 _SIMPLE = frozenset({str, int, float, bool, type(None)})
 
 Seal = Callable[[bytes], orjson.Fragment]
@@ -401,7 +402,7 @@ def _fields(value: Any) -> Mapping[str, Any] | None:
         found = shape_of(value)
     else:
         return None
-    plain = type(found) is dict and len(found) <= _LIST_LENGTH and all(map(_is_name, found))
+    plain = type(found) is dict and len(found) <= _LIST_LENGTH and _are_names(found)
     return found if plain else None
 
 
@@ -413,10 +414,16 @@ def _is_short(value: Any) -> bool:
     return value is None or kind is bool or (kind is int and -(2**63) <= value < 2**63)
 
 
+def _are_names(keys: Iterable[Any]) -> bool:
+    if _TEXT.issuperset(map(type, keys)) and all(map(str.isidentifier, keys)):
+        return True
+    return all(map(_is_name, keys))
+
+
 def _is_name(key: Any) -> bool:
     if type(key) is not str:
         return False
-    return key.isidentifier() or not (key.startswith("$") or clean_text(key) != key)
+    return not (key.startswith("$") or clean_text(key) != key)
 
 
 def _is_mixed(values: Sequence[Any]) -> bool:

@@ -23,7 +23,7 @@ def clean_text(s: str) -> str:
     """The same text with every NUL and lone surrogate replaced by U+FFFD, as a plain ``str``."""
     if type(s) is not str:
         s = str.__str__(s) if is_a(s, str) else safe_str(s)
-    return storable(s)
+    return s if s.isascii() and "\x00" not in s else storable(s)
 
 
 def is_a(value: Any, kinds: type | tuple[type, ...]) -> bool:

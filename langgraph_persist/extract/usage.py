@@ -13,7 +13,7 @@ from langgraph_persist.extract.guard import first, mapping
 
 _BIGINT = 2**63 - 1
 _EPHEMERAL = ("ephemeral_5m_input_tokens", "ephemeral_1h_input_tokens")
-_DETAILS = {"input_token_details", "output_token_details"}
+_DETAILS = frozenset({"input_token_details", "output_token_details"})
 _PARTS = ("cache_read_tokens", "cache_creation_tokens", "reasoning_tokens")
 _COUNTS = ("prompt_tokens", "completion_tokens", "total_tokens", *_PARTS)
 
@@ -40,7 +40,7 @@ def token_fields(
 def token_details(usage: Any) -> dict[str, int]:
     """Parts of the tokens that cost differently and have no column, by genai-prices' names."""
     usage = mapping(usage)
-    if not _DETAILS & usage.keys():
+    if _DETAILS.isdisjoint(usage):
         return {}
     inputs = mapping(usage.get("input_token_details"))
     outputs = mapping(usage.get("output_token_details"))
@@ -55,14 +55,14 @@ def token_details(usage: Any) -> dict[str, int]:
 
 def is_cache_hit(usage: Any) -> bool:
     """Whether LangChain's own cache answered, so that no provider was called."""
-    cost = mapping(usage).get("total_cost")
+    cost = usage.get("total_cost") if type(usage) is dict else mapping(usage).get("total_cost")
     return cost is not None and isinstance(cost, (int, float)) and cost == 0
 
 
 def _standard(usage: Mapping[str, Any]) -> dict[str, int]:
     prompt, completion = _count(usage.get("input_tokens")), _count(usage.get("output_tokens"))
     total = _count(usage.get("total_tokens"))
-    if not _DETAILS & usage.keys():
+    if _DETAILS.isdisjoint(usage):
         return _bounded(prompt, completion, total)
     inputs = mapping(usage.get("input_token_details"))
     outputs = mapping(usage.get("output_token_details"))
