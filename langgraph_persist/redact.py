@@ -1,7 +1,8 @@
 """Redactors for ``Persist(redact=…)``: what must not be read in the record is replaced by a mark.
 
 A redactor is given JSON values (a string, a number, a list, a dict) and gives back what may be
-recorded. These go through all that lies inside; any callable does, and they can be combined::
+recorded: of each string and number first, then of the list or dict that it is in. Any callable
+does, and they can be combined::
 
     Persist(redact=[redact_secrets, redact_personal])
 
@@ -46,11 +47,19 @@ _PHONE = re.compile(
 )
 
 
+def _goes_inside(redact: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Mark a redactor that is to be given a value as a whole."""
+    vars(redact)["goes_inside"] = True
+    return redact
+
+
+@_goes_inside
 def redact_secrets(value: Any) -> Any:
     """A JSON value without keys, tokens and passwords, known by their form or their name."""
     return _through(value, _without_secrets, by_name=True)
 
 
+@_goes_inside
 def redact_personal(value: Any) -> Any:
     """A JSON value without e-mail addresses and the numbers of telephones, cards and accounts."""
     return _through(value, _without_personal, by_name=False)

@@ -371,3 +371,33 @@ def test_todos_are_private_too(
     assert "bob@" not in str(version)
     shown = version["todos_snapshot"]
     assert (shown[0]["title"] if shown else None) == snapshot
+
+
+def test_a_redactor_is_asked_of_all_that_lies_inside(migrated: str, rows: Rows) -> None:
+    def no_apollo(value: Any) -> Any:
+        return value.replace("Apollo", "[project]") if isinstance(value, str) else value
+
+    with Persist(migrated, redact=no_apollo) as persist:
+        graph = chat_graph("Apollo it is").compile(checkpointer=persist.checkpointer)
+        persist.attach(graph).invoke({"messages": [HumanMessage("Apollo?")]}, persist.config("t"))
+    assert "Apollo" not in dump(rows)
+    assert "[project]?" in dump(rows)
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({}, ({"note": SAID["mail"]}, [SAID["mail"]])),
+        ({"redact": redact_personal}, ({"note": "[email]"}, ["[email]"])),
+        ({"capture": "structure"}, (None, None)),
+    ],
+)
+def test_what_a_config_says_of_a_run_is_private_too(
+    migrated: str, rows: Rows, settings: Any, expected: Any
+) -> None:
+    with Persist(migrated, **settings) as persist:
+        graph = persist.attach(chain_of(["a"]).compile(checkpointer=persist.checkpointer))
+        config = persist.config("t", metadata={"note": SAID["mail"]}, tags=[SAID["mail"]])
+        graph.invoke({"count": 0}, config)
+    (workflow,) = rows("SELECT metadata, tags FROM workflows")
+    assert (workflow["metadata"], workflow["tags"]) == expected

@@ -28,7 +28,10 @@ _NUL = re.compile(rb"(?<!\\)((?:\\\\)*)\\u0000")
 _REPLACEMENT = rb"\1" + "\ufffd".encode()
 
 Redactor: TypeAlias = Callable[[Any], Any]
-"""Gives a JSON value (a string, a number, a list, a dict) as the record may hold it."""
+"""Gives a JSON value (a string, a number, a list, a dict) as the record may hold it.
+
+It is asked of each, from the inside out; unless it has a true attribute ``goes_inside``.
+"""
 
 Mode: TypeAlias = Literal["full", "structure"]
 
@@ -82,7 +85,8 @@ class Capture:
         """A JSON value as it may be kept; nothing of it where a redactor raises."""
         try:
             for redact in self.redactors:
-                value = redact(value)
+                whole = getattr(redact, "goes_inside", False)
+                value = redact(value) if whole else _inside_out(redact, value)
         except Exception as error:
             self.failures.add("redact", error)
             return f"<redaction failed: {type(error).__name__}>"
@@ -114,6 +118,15 @@ class Capture:
 
 
 EVERYTHING = Capture()
+
+
+def _inside_out(redact: Redactor, value: Any) -> Any:
+    """A value redacted, after all that lies inside of it."""
+    if isinstance(value, list):
+        value = [_inside_out(redact, item) for item in value]
+    elif isinstance(value, dict):
+        value = {key: _inside_out(redact, item) for key, item in value.items()}
+    return redact(value)
 
 
 def _names(kind: str, names: Iterable[str]) -> frozenset[str]:

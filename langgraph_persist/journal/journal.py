@@ -274,10 +274,10 @@ class Journal:
     def _protect(self, rows: Rows) -> Rows:
         """The rows as they may be stored."""
         if not self.keeps_content:
-            return without_content(rows)
+            rows = without_content(rows, labels=self.capture.content)
         if self.capture.redactors:
             rows = redacted(rows, self.capture)
-        if self.seal is None:
+        if self.seal is None or not self.keeps_content:
             return rows
         # Encrypted it takes more, and cannot be cut any more.
         return self.seal.rows(fitting(rows, self.capture.max_bytes))

@@ -37,6 +37,9 @@ CONTENT: dict[str, frozenset[str]] = {
 }
 """The columns, by table, that can hold values of a state, a prompt or an answer."""
 
+LABELS: dict[str, frozenset[str]] = {"workflows": frozenset({"metadata", "tags"})}
+"""The columns, by table, with what a config says of its run: never sealed, since it is searched."""
+
 CONTENT_TABLES = frozenset({"messages", "state_values"})
 
 KEPT = {
@@ -59,17 +62,24 @@ def redacted(rows: Rows, capture: Capture) -> Rows:
 
 
 def _redacted(table: str, name: str, value: Any, capture: Capture) -> Any:
-    if value is None or name not in CONTENT[table] or name in KEPT.get(table, ()):
+    told = CONTENT[table] | LABELS.get(table, frozenset())
+    if value is None or name not in told or name in KEPT.get(table, ()):
         return value
     if isinstance(value, str):
         return capture.clean_text(value)
+    if name == "tags":
+        return [capture.clean_text(tag) for tag in value]
     return orjson.Fragment(capture.clean_json(orjson.dumps(value, default=Late.value)))
 
 
-def without_content(rows: Rows) -> Rows:
-    """The rows with nothing in them that a user, a model or a node said."""
+def without_content(rows: Rows, *, labels: bool) -> Rows:
+    """The rows with nothing in them that a user, a model or a node said.
+
+    ``labels`` tells whether what a run's config says of it is kept.
+    """
+    gone = CONTENT if labels else {t: CONTENT[t] | LABELS.get(t, frozenset()) for t in CONTENT}
     return [
-        (table, {k: v for k, v in fields.items() if k not in CONTENT.get(table, ())})
+        (table, {k: v for k, v in fields.items() if k not in gone.get(table, ())})
         for table, fields in rows
         if table not in CONTENT_TABLES
     ]

@@ -159,7 +159,7 @@ class OpenNode:
 
     def shown(self, rows: Rows) -> Rows:
         """Rows of this node as they may be kept."""
-        return without_content(rows) if self.private else rows
+        return without_content(rows, labels=True) if self.private else rows
 
 
 class Run:
