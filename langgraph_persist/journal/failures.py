@@ -5,8 +5,7 @@ from __future__ import annotations
 import logging
 import traceback
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from types import TracebackType
 
 from langgraph_persist.errors import DurabilityError, JournalClosed
 
@@ -31,20 +30,12 @@ class Failures:
             logger.warning("recording failed in %s at %s; counted from now on", kind, line)
             logger.debug("recording failed in %s", kind, exc_info=error)
 
-    @contextmanager
-    def kept(self, where: str, missing: dict[str, str] | None = None) -> Iterator[None]:
+    def kept(self, where: str, missing: dict[str, str] | None = None) -> Kept:
         """What fails within is counted and goes no further, unless it is the user's to know.
 
         ``missing`` is where that is to be said, if anywhere.
         """
-        try:
-            yield
-        except (DurabilityError, JournalClosed):
-            raise
-        except Exception as error:
-            self.add(where, error)
-            if missing is not None:
-                missing[where] = f"failed: {type(error).__name__}"
+        return Kept(self, where, missing)
 
     def refused(self, what: object) -> None:
         """Count what PostgreSQL refused to take."""
@@ -54,3 +45,28 @@ class Failures:
     def _is_new(self, kind: str) -> bool:
         self.counts[kind] += 1
         return self.counts[kind] == 1
+
+
+class Kept:
+    """The block of ``Failures.kept``; a class, since many are entered in every run."""
+
+    __slots__ = ("_failures", "_missing", "_where")
+
+    def __init__(self, failures: Failures, where: str, missing: dict[str, str] | None) -> None:
+        self._failures, self._where, self._missing = failures, where, missing
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool:
+        if not isinstance(error, Exception) or isinstance(error, (DurabilityError, JournalClosed)):
+            return False
+        self._failures.add(self._where, error)
+        if self._missing is not None:
+            self._missing[self._where] = f"failed: {type(error).__name__}"
+        return True

@@ -152,6 +152,8 @@ class Unit:
     writes: list[Write] = field(default_factory=list)
     replace_writes: bool = False
     projected: Sequence[Projected] = ()
+    in_run: bool = False
+    """Whether the end of a recorded run waits for it."""
     done: Receipt | None = None
     """Set when the unit is committed, or failed."""
 

@@ -52,12 +52,13 @@ def dumps(serde: SerializerProtocol, value: Any) -> tuple[str, bytes]:
     Raises:
         TypeError: the value cannot be serialised.
     """
-    if isinstance(serde, EncryptedSerializer):
+    if type(serde) is not JsonPlusSerializer:
+        if not isinstance(serde, EncryptedSerializer):
+            return serde.dumps_typed(value)
         type_, data = dumps(serde.serde, value)
         cipher, data = serde.cipher.encrypt(data)
         return f"{type_}+{cipher}", data
-    native = value is None or isinstance(value, (bytes, bytearray))
-    if native or type(serde) is not JsonPlusSerializer:
+    if value is None or isinstance(value, (bytes, bytearray)):
         return serde.dumps_typed(value)
     packer = _Packer()
     with suppress(TypeError):  # for a lone surrogate, most likely

@@ -33,13 +33,17 @@ def place_of(config: RunnableConfig | None) -> Place:
     return Place(
         thread_name(given["thread_id"]),
         identifier("checkpoint_ns", given.get("checkpoint_ns") or ""),
-        checkpoint_in(config),
+        _checkpoint(given),
     )
 
 
 def checkpoint_in(config: RunnableConfig | None) -> str | None:
     """The checkpoint that a config names, if it names one."""
-    id = configurable_of(config).get("checkpoint_id")
+    return _checkpoint(configurable_of(config))
+
+
+def _checkpoint(given: Mapping[str, Any]) -> str | None:
+    id = given.get("checkpoint_id")
     return None if id is None else identifier("checkpoint_id", id)
 
 

@@ -18,13 +18,13 @@ import orjson
 import psycopg
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import (
+    EXCLUDED_METADATA_KEYS,
     WRITES_IDX_MAP,
     ChannelVersions,
     Checkpoint,
     CheckpointMetadata,
     CheckpointTuple,
     DeltaChannelHistory,
-    get_serializable_checkpoint_metadata,
 )
 from langgraph.checkpoint.postgres import PostgresSaver
 from langgraph.checkpoint.serde.base import SerializerProtocol
@@ -239,17 +239,15 @@ class PersistSaver(PostgresSaver):
         durability = config["configurable"].get("__pregel_durability")
         # update_state has no runtime: no run's end would wait for it.
         in_run = "__pregel_runtime" in config["configurable"]
-        if in_run and durability != "sync" and self._is_awaited(config, unit.thread_id):
+        if in_run and durability != "sync" and self._is_awaited(config, unit):
             self.journal.append(unit)
             return None
         return self.journal.commit(unit)
 
-    def _is_awaited(self, config: RunnableConfig, thread_id: str) -> bool:
+    def _is_awaited(self, config: RunnableConfig, unit: Unit) -> bool:
         """Whether the end of a run will wait for what is saved with this config."""
-        graph = thread_id, config["configurable"].get("checkpoint_ns", "")
-        return graph in self.journal.barriers or (
-            self.journal.runs.find(config, thread_id)[0] is not None
-        )
+        graph = unit.thread_id, config["configurable"].get("checkpoint_ns", "")
+        return unit.in_run or graph in self.journal.barriers
 
     async def _asubmit(self, config: RunnableConfig, unit: Unit) -> None:
         await self.journal.has_room()
@@ -313,7 +311,8 @@ class PersistSaver(PostgresSaver):
             }
         }
         rows += derived.rows + plans
-        return Unit(thread_id, rows, row, blobs, projected=derived.projected), saved
+        projected, in_run = derived.projected, run is not None
+        return Unit(thread_id, rows, row, blobs, projected=projected, in_run=in_run), saved
 
     def _blob_versions(
         self,
@@ -452,17 +451,21 @@ class PersistSaver(PostgresSaver):
             record += run.take_requests(_interrupt_ids(writes))
             with self.journal.failures.kept("put_writes", run.missing):
                 self._deltas.wrote(run, graph, at, _delta_writes(rows, writes))
-        replace = all(channel in WRITES_IDX_MAP for channel, _ in writes)
-        return Unit(thread_id, record, writes=rows, replace_writes=replace)
+        replace, in_run = all(c in WRITES_IDX_MAP for c, _ in writes), run is not None
+        return Unit(thread_id, record, writes=rows, replace_writes=replace, in_run=in_run)
 
     def _dump_metadata(
         self, thread_id: str, config: RunnableConfig, metadata: CheckpointMetadata
     ) -> orjson.Fragment:
         """Metadata as JSON; what JSON would change is there a second time, exactly."""
-        found = dict(get_serializable_checkpoint_metadata(config, metadata))
-        for source in (config["configurable"], config.get("metadata", {}), metadata):
-            # LangGraph's helper drops NUL from strings.
-            found |= {k: v for k, v in source.items() if k in found and _has_nul(v)}
+        # As LangGraph's helper does, which drops NUL from strings.
+        found: dict[str, Any] = {**metadata}
+        for source in (config.get("metadata") or {}, config["configurable"]):
+            for name, value in source.items():
+                known = name in found or name in EXCLUDED_METADATA_KEYS
+                if not known and isinstance(value, (str, int, float)) and name[:2] != "__":
+                    found[name] = value
+        found.pop("writes", None)
         if odd := odd_items(found):
             type_, data = self._dumps(thread_id, None, "metadata", odd)
             found[_EXACT] = [type_, base64.b64encode(data).decode()]
@@ -981,10 +984,6 @@ def _interrupt_ids(writes: Sequence[tuple[str, Any]]) -> list[str]:
     raised = [value for channel, value in writes if channel == INTERRUPT]
     raised = [i for v in raised for i in (v if isinstance(v, (list, tuple)) else [v])]
     return [interrupt.id for interrupt in raised if isinstance(interrupt, Interrupt)]
-
-
-def _has_nul(value: Any) -> bool:
-    return isinstance(value, str) and "\x00" in value
 
 
 def _annotate(error: Exception, operation: str, thread_id: str | None) -> NoReturn:
