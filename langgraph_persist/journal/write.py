@@ -6,14 +6,15 @@ tables they are for: so a group of checkpoints alone is one statement in all.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
-from functools import cache, partial
+from functools import cache, lru_cache, partial
 from typing import Any, NamedTuple
 
 import orjson
 import psycopg
-from psycopg import Capabilities, Connection
+from psycopg import Capabilities, Connection, RawCursor
 from psycopg.rows import tuple_row
 from psycopg.types.json import Jsonb
 
@@ -24,6 +25,7 @@ from langgraph_persist.journal.reopening import reopened
 from langgraph_persist.journal.salvage import Refusal, Salvage
 from langgraph_persist.journal.unit import KEYS, Fields, Group, Late, Rows
 
+_PLACEHOLDER = re.compile(rb"%(?:%|\(([^)]+)\)[sbt])")
 _PIPELINE = Capabilities().has_pipeline()
 
 LEAVES = frozenset(
@@ -201,9 +203,23 @@ def _checkpoint(row: Fields) -> tuple[str, str, str]:
 
 
 def _execute(conn: Connection[Any], steps: Sequence[tuple[bytes, Params]]) -> None:
-    cursor = conn.cursor(row_factory=tuple_row)
+    cursor = RawCursor(conn, row_factory=tuple_row)
     for text, params in steps:
-        cursor.execute(text, params)
+        native, names = _native(text)
+        cursor.execute(native, [params[name] for name in names])
+
+
+@lru_cache(512)
+def _native(text: bytes) -> tuple[bytes, Sequence[str]]:
+    """A statement with numbers for names, and the names: psycopg reads long ones every time."""
+    names: dict[bytes, bytes] = {}
+
+    def number(found: re.Match[bytes]) -> bytes:
+        name = found[1]
+        return names.setdefault(name, b"$%d" % (len(names) + 1)) if name else b"%"
+
+    native = _PLACEHOLDER.sub(number, text)
+    return native, [name.decode() for name in names]
 
 
 @contextmanager
@@ -220,29 +236,39 @@ def _steps(group: Group, sql: Sql, again: bool) -> Iterator[tuple[bytes, Params]
         yield sql.texts["replicate"].encode(), {}
     for row in group.projected:
         yield row.statement.sql, row.params
-    batch: dict[str, Sequence[Any]] = {}
     if group.size > LARGEST_JSON:
         sql = sql._replace(combines=False, splits=True)
-    for table in KEYS:
-        yield from _together(sql, counted_first(table, group))
-        rows = [*group.rows.get(table, {}).values()]
-        if rows and table in LEAVES:
-            batch |= counted_along(table, group)
-            batch[table] = rows
-        elif rows and table in SEQUENCES:
-            yield from _together(sql, batch)
-            yield from _in_sequence(sql, table, rows)
-            batch = {}
-        elif rows:
-            yield from _together(sql, batch)
-            yield from _together(sql, {table: rows})
-            yield from _counting_turns(group, sql, table)
-            batch = {}
+    batch = yield from _record_steps(group, sql)
     if group.checkpoints:
         batch["put_checkpoints"] = [*group.checkpoints.values()]
     for values in _values(group):
         yield from _together(sql, batch | values.rows, values.data)
         batch = {}
+
+
+def _record_steps(
+    group: Group, sql: Sql
+) -> Generator[tuple[bytes, Params], None, dict[str, Sequence[Any]]]:
+    """What is written before the checkpoints; returns what may be written along with them."""
+    batch: dict[str, Sequence[Any]] = {}
+    for table in KEYS:
+        if counts := counted_first(table, group):
+            yield from _together(sql, counts)
+        if not (found := group.rows.get(table)):
+            continue
+        rows = [*found.values()]
+        if table in LEAVES:
+            batch |= counted_along(table, group)
+            batch[table] = rows
+            continue
+        yield from _together(sql, batch)
+        batch = {}
+        if table in SEQUENCES:
+            yield from _in_sequence(sql, table, rows)
+        else:
+            yield from _together(sql, {table: rows})
+            yield from _counting_turns(group, sql, table)
+    return batch
 
 
 def _reopening(group: Group, sql: Sql) -> Iterator[tuple[bytes, Params]]:
