@@ -92,7 +92,12 @@ WITH incoming AS (
             OVER (PARTITION BY i.thread_id ORDER BY i.started_at, i.id)
     ) AS turn
     FROM incoming AS i
-    LEFT JOIN {{schema}}.workflows AS w USING (thread_id, id)
+    -- By its key, also where the planner takes a table that was never analyzed for a small one.
+    LEFT JOIN LATERAL (
+        SELECT o.id, o.turn FROM {{schema}}.workflows AS o
+        WHERE o.thread_id = i.thread_id AND o.id = i.id
+        OFFSET 0
+    ) AS w ON true
     CROSS JOIN LATERAL (
         SELECT coalesce(max(o.turn), 0) AS turn FROM {{schema}}.workflows AS o
         WHERE o.thread_id = i.thread_id
@@ -369,12 +374,14 @@ INSERT INTO {{schema}}.messages AS t (
     thread_id, id, message_id, turn, role, text, content, name, tool_calls, tool_call_id, extra
 )
 SELECT
-    r.thread_id, r.id, r.message_id, w.turn, r.role, r.text, r.content, r.name, r.tool_calls,
-    r.tool_call_id, r.extra
+    r.thread_id, r.id, r.message_id,
+    (
+        SELECT w.turn FROM {{schema}}.workflows AS w
+        WHERE w.thread_id = r.thread_id AND w.id = (e.fields ->> 'workflow_id')::uuid
+    ),
+    r.role, r.text, r.content, r.name, r.tool_calls, r.tool_call_id, r.extra
 FROM jsonb_array_elements(%(rows)s) AS e (fields)
 CROSS JOIN LATERAL jsonb_populate_record(NULL::{{schema}}.messages, e.fields) AS r
-LEFT JOIN {{schema}}.workflows AS w
-    ON w.thread_id = r.thread_id AND w.id = (e.fields ->> 'workflow_id')::uuid
 ORDER BY r.thread_id, r.id
 ON CONFLICT (thread_id, id) DO UPDATE SET message_id = excluded.message_id
 WHERE t.message_id IS NULL AND excluded.message_id IS NOT NULL
