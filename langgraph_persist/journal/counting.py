@@ -12,6 +12,25 @@ from langgraph_persist.journal.unit import Fields, Group
 Counted = dict[str, list[Fields]]
 """Counting statements with their rows."""
 
+_OWNER = ("user", "organization")
+_PARENT = ("thread_id", "id", "workflow_id", "started_at")
+_WORKFLOW = ("thread_id", "id", "status", "started_at", "admitted", *_OWNER)
+_RUN = (*_PARENT, "duration_ms")
+_CALL = (
+    *_PARENT,
+    "status",
+    "model_name",
+    "prompt_tokens",
+    "completion_tokens",
+    "total_tokens",
+    "cache_read_tokens",
+    "cache_creation_tokens",
+    "reasoning_tokens",
+    "cost_usd",
+    "latency_ms",
+    "cache_hit",
+)
+
 
 def counted_first(table: str, group: Group) -> Counted:
     """What is to be counted before the rows of a table are written."""
@@ -22,10 +41,14 @@ def counted_first(table: str, group: Group) -> Counted:
         return {}
     workflows = group.rows.get("workflows", {})
     superseding = {row["thread_id"]: row["id"] for row in _rows(group, "superseded")}
-    rows = [_superseded(row, superseding) for row in workflows.values() if _may_count(row)]
+    rows = [
+        _only(_WORKFLOW, _superseded(row, superseding))
+        for row in workflows.values()
+        if _may_count(row)
+    ]
     rows += [{"thread_id": t, "id": id, "supersedes": True} for t, id in superseding.items()]
     runs = [
-        run | _owner(workflows.get((run["thread_id"], run["workflow_id"]), {}))
+        _only(_RUN, run) | _only(_OWNER, workflows.get((run["thread_id"], run["workflow_id"]), {}))
         for run in _rows(group, "workflow_runs")
         if _is_ended(run)
     ]
@@ -36,7 +59,7 @@ def counted_along(table: str, group: Group) -> Counted:
     """What is to be counted at the moment when the rows of a table are written."""
     if table != "generations":
         return {}
-    rows = [row for row in _rows(group, table) if _is_ended(row)]
+    rows = [_only(_CALL, row) for row in _rows(group, table) if _is_ended(row)]
     return {"count_calls": rows} if rows else {}
 
 
@@ -44,8 +67,9 @@ def _rows(group: Group, table: str) -> list[Fields]:
     return list(group.rows.get(table, {}).values())
 
 
-def _owner(workflow: Fields) -> Fields:
-    return {name: workflow.get(name) for name in ("user", "organization")}
+def _only(columns: tuple[str, ...], row: Fields) -> Fields:
+    """What is counted of a row, and not all that was said."""
+    return {name: row[name] for name in columns if name in row}
 
 
 def _is_ended(row: Fields) -> bool:
