@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,6 +17,7 @@ from langgraph.types import CachePolicy, Send, StateUpdate
 
 from langgraph_persist import Persist, PersistSaver
 from tests.graphs import MODES, Steps, approval_graph, chain_of, run, step
+from tests.load import PATIENCE
 
 
 @pytest.fixture(autouse=True)
@@ -171,6 +173,18 @@ def test_what_fails_of_a_cached_nodes_row_is_said_and_costs_nothing(
     assert persist.handler.failures.counts.pop("cached: LookupError") == 1
 
 
+class Filling(InMemoryCache[Any]):
+    """Tells when it has something: LangGraph fills it in the background."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.filled = threading.Event()
+
+    def set(self, pairs: Any) -> None:
+        super().set(pairs)
+        self.filled.set()
+
+
 @pytest.mark.parametrize("durability", DURABILITIES)
 @pytest.mark.parametrize("mode", MODES)
 def test_cached_tasks_and_sends(persist: Persist, rows: Any, mode: str, durability: Any) -> None:
@@ -180,9 +194,13 @@ def test_cached_tasks_and_sends(persist: Persist, rows: Any, mode: str, durabili
     def double(x: int) -> int:
         return x * 2
 
-    @entrypoint(checkpointer=persist.checkpointer, cache=InMemoryCache())
+    cache = Filling()
+
+    @entrypoint(checkpointer=persist.checkpointer, cache=cache)
     def flow(n: int) -> int:
-        return double(n).result() + double(n).result()
+        first = double(n).result()
+        assert cache.filled.wait(PATIENCE)
+        return first + double(n).result()
 
     run(persist.attach(flow), mode, 3, persist.config("tasks"), durability=durability)
     outer, first, second = rows(NODES, "tasks")
