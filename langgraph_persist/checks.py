@@ -1,4 +1,7 @@
-"""Checks of what users give: each gives it back, or says what was expected instead."""
+"""Checks of single values, for what annotations cannot say to ``arguments.checked``.
+
+Each gives the value back as it is to be used, or says what was expected instead.
+"""
 
 from __future__ import annotations
 
