@@ -14,7 +14,11 @@ from typing import Any, Literal, NamedTuple
 
 from deepagents import create_deep_agent
 from langchain.agents import create_agent
-from langchain.agents.middleware import AgentMiddleware, ModelCallLimitMiddleware
+from langchain.agents.middleware import (
+    AgentMiddleware,
+    HumanInTheLoopMiddleware,
+    ModelCallLimitMiddleware,
+)
 from langchain_core.language_models.fake_chat_models import GenericFakeChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.outputs import ChatGenerationChunk
@@ -23,7 +27,7 @@ from langchain_core.runnables import RunnableLambda
 from langgraph.cache.memory import InMemoryCache
 from langgraph.func import entrypoint, task
 from langgraph.graph import END, START, StateGraph
-from langgraph.types import CachePolicy, Command, RetryPolicy, Send
+from langgraph.types import CachePolicy, Command, RetryPolicy, Send, interrupt
 
 from tests.graphs import (
     Steps,
@@ -407,6 +411,55 @@ def interrupted(stage: Stage) -> None:
     graph = stage.compile(approval_graph())
     stage.run(graph, {"count": 0})
     stage.run(graph, Command(resume="yes"))
+
+
+@scenario(
+    "Several interrupts at once, answered one by one",
+    "completed (start, resume, resume): x interrupted(input_request completed),"
+    " y interrupted(input_request completed), x attempt 2, y attempt 2 interrupted, y attempt 3",
+)
+def interrupts(stage: Stage) -> None:
+    builder = StateGraph(Steps)
+    for name in "xy":
+        builder.add_node(name, lambda state, name=name: {"log": [f"{name}:{interrupt(name)}"]})
+        builder.add_edge(START, name)
+    graph = stage.compile(builder)
+    stage.run(graph, {"count": 0})
+    config: Any = {"configurable": {"thread_id": "t"}}
+    asked = {one.value: one.id for one in graph.get_state(config).interrupts}
+    for name in "xy":
+        stage.run(graph, Command(resume={asked[name]: "yes"}))
+
+
+@scenario(
+    "A tool call that a human approves (`HumanInTheLoopMiddleware`)",
+    "completed (start, resume): model(model), HumanInTheLoopMiddleware.after_model interrupted("
+    "approval_request completed), HumanInTheLoopMiddleware.after_model attempt 2,"
+    " tools(tool weather), model(model), HumanInTheLoopMiddleware.after_model",
+)
+def approval(stage: Stage) -> None:
+    made = create_agent(
+        caller(wants("weather", city="Oslo"), answer("It is sunny")),
+        [weather],
+        middleware=[HumanInTheLoopMiddleware(interrupt_on={"weather": True})],
+        checkpointer=stage.checkpointer,
+    )
+    graph = stage.attach(made)
+    stage.run(graph, {"messages": [("human", "Weather?")]})
+    stage.run(graph, Command(resume={"decisions": [{"type": "approve"}]}))
+
+
+@scenario(
+    "A call of an unknown tool",
+    "completed: model(model), tools(tool nonsense failed), model(model)",
+)
+def unknown_tool(stage: Stage) -> None:
+    made = create_agent(
+        caller(wants("nonsense", x=1), answer("I cannot")),
+        [weather],
+        checkpointer=stage.checkpointer,
+    )
+    stage.run(stage.attach(made), {"messages": [("human", "Weather?")]})
 
 
 @scenario("Static interrupt", "completed (start, resume): a, b")

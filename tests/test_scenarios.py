@@ -14,7 +14,7 @@ from tests.scenarios import PAGE, SCENARIOS, WAYS, Scenario, Stage, Way, page, r
 from tests.scenarios import written_comparison as comparison
 
 SAVING_NOTHING = {"lcel", "bare_model", "bare_tool"}
-SIDE_BY_SIDE = {"parallel", "send", "functional", "deferred"}
+SIDE_BY_SIDE = {"parallel", "send", "functional", "deferred", "interrupts"}
 """What runs at the same time here may end in any order."""
 
 VARYING = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|[0-9a-f]{32}")
