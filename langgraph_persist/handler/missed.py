@@ -46,7 +46,7 @@ class Missed:
 
         What may have something below gets a span without a row; a root gets one with a bare row.
         """
-        run_id: UUID = event["run_id"]
+        run_id = ids.known_as(event["run_id"])
         around = self._around(event)
         if around is not None and name not in ("on_chain_start", "on_tool_start"):
             return around
