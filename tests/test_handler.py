@@ -348,7 +348,9 @@ def test_bare_model_and_bare_tool(persist: Persist, rows: Any) -> None:
     config: Any = {"callbacks": [persist.handler]}
     fake_model("hello there").invoke("hi", config)
     weather.invoke({"city": "Rome"}, config)
-    assert len(rows("SELECT * FROM workflows WHERE status = 'completed'")) == 2
+    workflows = rows("SELECT status, input_type, user_input FROM workflows ORDER BY started_at")
+    assert [w["status"] for w in workflows] == ["completed"] * 2
+    assert (workflows[0]["input_type"], workflows[0]["user_input"]) == ("human_message", "hi")
     (generation,) = rows("SELECT * FROM generations")
     assert generation["id"] == generation["run_id"] == generation["workflow_id"]
     (call,) = rows("SELECT * FROM tool_executions")
@@ -383,6 +385,12 @@ def test_durabilities(persist: Persist, rows: Any, durability: Any) -> None:
     assert {n["node_name"] for n in nodes} == {"a", "b", "sub", "in1"}
     stored = {c["checkpoint_id"] for c in rows("SELECT checkpoint_id FROM checkpoints")}
     assert all(n["status"] == "completed" and n["checkpoint_id"] in stored for n in nodes)
+    query = "SELECT node_name, state_data FROM node_states ORDER BY node_id"
+    after = {row["node_name"]: row["state_data"] for row in rows(query)}
+    assert after["sub"]["count"] == 3
+    # What was between is not saved with "exit", so what is not known is not said.
+    known = {"a": None, "b": None} if durability == "exit" else {"a": 1, "b": 2}
+    assert {n: after[n] and after[n]["count"] for n in "ab"} == known
 
 
 def test_retries_are_attempts_of_one_task(persist: Persist, rows: Any) -> None:

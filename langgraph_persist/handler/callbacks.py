@@ -565,7 +565,7 @@ class PersistCallbackHandler(GraphCallbackHandler):
         else:
             run = within.workflow.run.part()
         keep = self._recording.keep(run)
-        told = root_input(without(inputs, keep.capture.channels))
+        told = root_input(without(_asked(inputs, kind), keep.capture.channels))
         is_graph = call is not None or "ls_integration" in given
         answer = take_answer()
         root = Root(
@@ -751,6 +751,11 @@ def _run_kind(inputs: Any, metadata: Mapping[str, Any]) -> RunKind:
     if metadata.get("checkpoint_id"):
         return "replay" if inputs is None else "fork"
     return "resume" if is_resume(inputs) else "start"
+
+
+def _asked(inputs: Any, kind: Kind) -> Any:
+    """What a run is given: of the prompts of a model's call, the first."""
+    return inputs[0] if kind == "generation" and type(inputs) is list and inputs else inputs
 
 
 def _namespace(metadata: Mapping[str, Any]) -> str:

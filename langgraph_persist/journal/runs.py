@@ -332,7 +332,13 @@ class Run:
             for task_id in tasks:
                 self._tasks.pop(task_id, None)
             below = self._take_below(ready)
-        rows = [row for node in ready for row in node.collect(self._result(node, result))]
+        # With durability "exit" there is one checkpoint of all steps: the state after the last.
+        later = {column: value for column, value in result.items() if column != "state"}
+        rows = [
+            row
+            for node in ready
+            for row in node.collect(self._result(node, later if 0 < node.step < step else result))
+        ]
         place = _place(result)
         return rows + [row for n in below for row in n.collect(self._result(n, place))]
 
