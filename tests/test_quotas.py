@@ -16,7 +16,7 @@ from langgraph.types import Command
 
 from langgraph_persist import Persist, PersistCallbackHandler
 from langgraph_persist.errors import ConfigurationError, NotRecorded, PersistError, QuotaExceeded
-from langgraph_persist.quotas import Quota
+from langgraph_persist.quotas import Quota, Quotas
 from tests.checks import query
 from tests.graphs import approval_graph, chain_of, chat_graph, fake_model
 from tests.processes import together
@@ -360,6 +360,25 @@ def test_an_unreachable_database_refuses_nobody(
     ask(persist, organization="acme")
     assert handler.failures.counts == {"admit: OperationalError": 1}
     assert used(persist, "daily_requests").used == 1
+
+
+def test_a_lost_connection_lets_nobody_pass(
+    persist: Persist, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    persist.organizations.save("acme", max_daily_requests=1)
+    ask(persist, organization="acme")
+    asked_once = Quotas._ask_once
+    lost: list[Exception] = [psycopg.errors.AdminShutdown("terminating connection")]
+
+    def asked(self: Quotas, request: Any) -> Any:
+        if lost:
+            raise lost.pop()
+        return asked_once(self, request)
+
+    monkeypatch.setattr(Quotas, "_ask_once", asked)
+    with pytest.raises(QuotaExceeded):
+        ask(persist, organization="acme")
+    assert lost == []
 
 
 def test_only_runs_for_somebody_ask(migrated: str, monkeypatch: pytest.MonkeyPatch) -> None:

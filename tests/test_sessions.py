@@ -207,6 +207,7 @@ def age(url: str) -> None:
 def test_sessions_expire_by_themselves(migrated: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reaper, "GRACE", 0.02)
     with Persist(migrated, session_ttl=timedelta(milliseconds=20)) as persist:
+        persist.checkpointer.journal.heartbeat.interval = 3600.0
         run(persist, "t")
         with persist.recorder.start_workflow(thread_id="u"):
             wait_for(migrated, {"t": "expired", "u": "active"})

@@ -12,8 +12,9 @@ persist.evaluations.export("evaluations.jsonl")
 from langgraph_persist.evaluations.content import Content
 from langgraph_persist.evaluations.evaluations import Evaluations
 from langgraph_persist.evaluations.feedback import Feedback, FeedbackEntry
-from langgraph_persist.evaluations.report import Evaluation, EvaluationReport, EvaluationType
+from langgraph_persist.evaluations.report import Evaluation, EvaluationReport
 from langgraph_persist.evaluations.subjects import Conversation, Turn
+from langgraph_persist.kinds import EvaluationType
 
 __all__ = [
     "Content",

@@ -27,11 +27,12 @@ from langgraph_persist.evaluations.evaluators import (
 from langgraph_persist.evaluations.exchange import Exchange, with_exchanges
 from langgraph_persist.evaluations.pages import by_session, newest
 from langgraph_persist.evaluations.progress import progress
-from langgraph_persist.evaluations.report import Evaluation, EvaluationReport, EvaluationType
+from langgraph_persist.evaluations.report import Evaluation, EvaluationReport
 from langgraph_persist.evaluations.session import References, SessionTurns
 from langgraph_persist.evaluations.subjects import Turn
 from langgraph_persist.extract import clean_text, to_json_bytes
 from langgraph_persist.history import History
+from langgraph_persist.kinds import EvaluationType
 
 Page: TypeAlias = "list[Evaluation]"
 Judge: TypeAlias = Any

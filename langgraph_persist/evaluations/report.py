@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal, TypeAlias
+from typing import Any
 from uuid import UUID
 
-EvaluationType: TypeAlias = Literal["TURN_EVAL", "HOLISTIC_FLOW"]
+from langgraph_persist.kinds import EvaluationType
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import get_args
 
 from langgraph_persist.database.statements import Row, Statements
 from langgraph_persist.errors import ConfigurationError, NotRecorded
 from langgraph_persist.evaluations.exchange import read_exchanges
 from langgraph_persist.evaluations.subjects import Conversation, Turn
 from langgraph_persist.history import History
+from langgraph_persist.kinds import WorkflowStatus
 
 PAGE = 100
 
-STATUSES = ("running", "completed", "failed", "cancelled", "interrupted", "refused")
+STATUSES = get_args(WorkflowStatus)
 
 References = Mapping[int, str]
 """What should have been answered, by turn."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_args
 from uuid import UUID
 
 from langchain_core.runnables import RunnableConfig
@@ -18,9 +18,10 @@ from langgraph_persist.history.records import Node, Workflow, read_workflow
 from langgraph_persist.history.replay import Replay, gone, root_config
 from langgraph_persist.history.threads import NOT_RECORDED, Thread, TranscriptLine
 from langgraph_persist.journal import Fork, Forks
+from langgraph_persist.kinds import SessionStatus, WorkflowStatus
 
-STATUSES = ("running", "completed", "failed", "cancelled", "interrupted", "refused")
-SESSION_STATUSES = ("active", "completed", "expired", "error")
+STATUSES = get_args(WorkflowStatus)
+SESSION_STATUSES = get_args(SessionStatus)
 
 
 @checked

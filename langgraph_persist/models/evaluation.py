@@ -5,11 +5,12 @@ from __future__ import annotations
 import uuid
 from datetime import datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from sqlalchemy import CheckConstraint, Enum, Index, Text, text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
+from langgraph_persist.kinds import EvaluationType, Metric
 from langgraph_persist.models.base import (
     Base,
     Times,
@@ -27,17 +28,6 @@ if TYPE_CHECKING:
     from langgraph_persist.models.runs import Workflow
     from langgraph_persist.models.sessions import Session
 
-EvaluationType: TypeAlias = Literal["TURN_EVAL", "HOLISTIC_FLOW"]
-MetricType: TypeAlias = Literal[
-    "token_usage",
-    "api_calls",
-    "execution_time",
-    "plan_count",
-    "todo_count",
-    "success_rate",
-    "daily_requests",
-    "monthly_tokens",
-]
 _NOBODY = "'00000000-0000-0000-0000-000000000000'::uuid"
 _SCORE = """
 CASE
@@ -134,7 +124,7 @@ class UsageMetric(Times, Base):
 
     __tablename__ = "usage_metrics"
     __table_args__ = (
-        one_of("metric_type", MetricType),
+        one_of("metric_type", Metric),
         CheckConstraint("period_end > period_start", name="period_end"),
         Index(
             "usage_metrics_bucket_key",
@@ -154,7 +144,7 @@ class UsageMetric(Times, Base):
     organization_id: Mapped[uuid.UUID | None]
     user_id: Mapped[uuid.UUID | None]
     model_name: Mapped[str | None]
-    metric_type: Mapped[MetricType] = mapped_column(Text)
+    metric_type: Mapped[Metric] = mapped_column(Text)
     metric_value: Mapped[Decimal] = mapped_column(server_default=text("0"))
     metric_data: Mapped[dict[str, Any] | None]
     period_start: Mapped[datetime]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from sqlalchemy import CheckConstraint, Index, Text, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
+from langgraph_persist.kinds import Role
 from langgraph_persist.models.base import (
     Base,
     BigInt,
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from langgraph_persist.models.runs import Workflow, WorkflowRun
     from langgraph_persist.models.sessions import Session
 
-Role: TypeAlias = Literal["admin", "manager", "user", "viewer"]
 ToolType: TypeAlias = Literal["data", "analysis", "content", "business"]
 
 

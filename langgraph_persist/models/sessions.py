@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from sqlalchemy import Index, Text, text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
+from langgraph_persist.kinds import SessionStatus
 from langgraph_persist.models.base import (
     Base,
     Gaps,
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from langgraph_persist.models.runs import Workflow
     from langgraph_persist.models.views import TranscriptLine
 
-SessionStatus: TypeAlias = Literal["active", "completed", "expired", "error"]
 StateValueKind: TypeAlias = Literal["value", "messages", "list"]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Literal, TypeAlias
+from typing import Any
 from uuid import UUID
 
 import psycopg
@@ -15,9 +15,8 @@ from langgraph_persist.arguments import Limit, Name, checked
 from langgraph_persist.database.statements import Statements, Transaction
 from langgraph_persist.errors import ConfigurationError, NotRecorded
 from langgraph_persist.extract import to_json_bytes
+from langgraph_persist.kinds import Role
 from langgraph_persist.quotas.quotas import Quota, require_room
-
-Role: TypeAlias = Literal["admin", "manager", "user", "viewer"]
 
 UNCHANGED: Any = type("Unchanged", (), {"__repr__": lambda self: "UNCHANGED"})()
 """Leaves a field as it is."""

@@ -11,8 +11,10 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
+import psycopg
 from psycopg.rows import dict_row
 
+from langgraph_persist.database.connection import is_connection_lost
 from langgraph_persist.database.queries import queries
 from langgraph_persist.database.statements import Row, Statements, Transaction
 from langgraph_persist.errors import QuotaExceeded
@@ -79,7 +81,15 @@ class Quotas:
             self._unlimited.clear()
 
     def _ask(self, asked: dict[str, Any]) -> Row | None:
-        # Once: what was counted on a connection that was lost must not be counted again.
+        try:
+            return self._ask_once(asked)
+        except psycopg.OperationalError as error:
+            if not is_connection_lost(error):
+                raise
+            # At worst the request is counted twice; unasked it would pass any limit.
+            return self._ask_once(asked)
+
+    def _ask_once(self, asked: dict[str, Any]) -> Row | None:
         database = self._journal.database
         with database.connection() as conn, conn.cursor(row_factory=dict_row) as cursor:
             return cursor.execute(self._sql["admit"].encode(), asked).fetchone()

@@ -8,7 +8,8 @@ from langgraph_persist.usage.costs import Cost, Costs, total
 from langgraph_persist.usage.prices import ModelCall, Price, Prices, TokenPrice
 
 if TYPE_CHECKING:
-    from langgraph_persist.usage.metrics import Metric, Usage, UsageMetric
+    from langgraph_persist.kinds import Metric
+from langgraph_persist.usage.metrics import Usage, UsageMetric
 
 __all__ = [
     "Cost",

@@ -7,21 +7,11 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from functools import partial
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 from langgraph_persist.arguments import Moment, checked
 from langgraph_persist.database.statements import Statements, Transaction
-
-Metric: TypeAlias = Literal[
-    "token_usage",
-    "api_calls",
-    "execution_time",
-    "plan_count",
-    "todo_count",
-    "success_rate",
-    "daily_requests",
-    "monthly_tokens",
-]
+from langgraph_persist.kinds import Metric
 
 # How far the clocks of the world are from UTC.
 _EARLIEST, _LATEST = timedelta(hours=14), timedelta(hours=12)
