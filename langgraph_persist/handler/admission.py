@@ -19,6 +19,7 @@ from typing import Any, TypeVar, cast
 from langgraph.types import Command
 
 from langgraph_persist.extract import is_a, is_resume
+from langgraph_persist.handler.guard import guard
 from langgraph_persist.handler.reused import is_of_this_moment
 from langgraph_persist.quotas import Answer, Request, ask
 
@@ -37,7 +38,7 @@ def take_answer() -> Answer | None:
 
 
 def needs_admission(start: F) -> F:
-    """A handler's start event, whose workflow must be within the limits of its organization.
+    """A start event, guarded, whose workflow must be within the limits of its organization.
 
     A run with the id of an earlier one of its thread is recorded by another id, whichever process
     recorded that. One that goes on with what an earlier process recorded is part of that, whoever
@@ -53,34 +54,37 @@ def needs_admission(start: F) -> F:
 class _Starting:
     def __init__(self, start: Callable[..., None]) -> None:
         self.__doc__ = start.__doc__
+        safe = guard(start)
 
         def answered(handler: Any, answer: Answer, *args: Any, **kwargs: Any) -> Any:
             """Start it; the commit of its record, if it is refused."""
             _answer.set(answer)
-            start(handler, *args, **kwargs)
+            safe(handler, args, kwargs)
             return answer.refusal and handler.refuse(kwargs["run_id"], answer.refusal)
 
         def blocking(handler: Any, *args: Any, **kwargs: Any) -> None:
             for question in _questions(handler, args[1], kwargs):
                 question()
             if (request := _request(handler, args[1], kwargs)) is None:
-                return start(handler, *args, **kwargs)
+                safe(handler, args, kwargs)
+                return
             answer = _ask(handler, request)
             if (recorded := answered(handler, answer, *args, **kwargs)) is not None:
                 recorded.result()
-            return _refuse(answer)
+            _refuse(answer)
 
         async def awaiting(handler: Any, *args: Any, **kwargs: Any) -> None:
             await handler.journal.has_room()
             for question in _questions(handler, args[1], kwargs):
                 await asyncio.wrap_future(handler.journal.executor.submit(question))
             if (request := _request(handler, args[1], kwargs)) is None:
-                return start(handler, *args, **kwargs)
+                safe(handler, args, kwargs)
+                return
             asked = handler.journal.executor.submit(_ask, handler, request)
             answer = await asyncio.wrap_future(asked)
             if (recorded := answered(handler, answer, *args, **kwargs)) is not None:
                 await asyncio.wrap_future(recorded)
-            return _refuse(answer)
+            _refuse(answer)
 
         self._blocking, self._awaiting = blocking, awaiting
 

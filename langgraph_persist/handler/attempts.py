@@ -33,6 +33,8 @@ def parent(
     only the config of their context is that of its children.
     """
     told = spans.around(parent_run_id, metadata)
+    if told is not None and not told.root.falls_back:
+        return told
     manager = (var_child_runnable_config.get() or {}).get("callbacks")
     around = getattr(manager, "parent_run_id", None)
     if around is None or around is parent_run_id or around == parent_run_id:

@@ -189,7 +189,6 @@ class PersistCallbackHandler(GraphCallbackHandler):
     # --- chains: roots, graphs, nodes and everything between ---
 
     @needs_admission
-    @guarded
     def on_chain_start(
         self,
         serialized: dict[str, Any] | None,
@@ -217,7 +216,8 @@ class PersistCallbackHandler(GraphCallbackHandler):
             return
         span = Span(run_id, "chain", parent.root, parent, parent.node, call=graph_call())
         span.routes = is_router(parent, tags)
-        span.falls_back = tries_alternatives()
+        if tries_alternatives():
+            span.falls_back = span.root.falls_back = True
         attempts.mark(span, tags)
         span.parses = (inputs,) if kwargs.get("run_type") == "parser" else None
         self._spans.add(span)
@@ -226,7 +226,6 @@ class PersistCallbackHandler(GraphCallbackHandler):
             self._skipped.starts(span, name, metadata.get("langgraph_step"), _namespace(metadata))
 
     @awaits_commit
-    @guarded
     def on_chain_end(self, outputs: Any, *, run_id: UUID, **kwargs: Any) -> Any:
         """A root run, a node or a step has ended well, or was interrupted."""
         if (span := self._spans.pop(run_id, *_CHAINS)) is None:
@@ -243,7 +242,6 @@ class PersistCallbackHandler(GraphCallbackHandler):
         return self._complete_root(span, outputs)
 
     @awaits_commit
-    @guarded
     def on_chain_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> Any:
         """A root run, a node or a step has failed, was cancelled or asks for a human."""
         if (span := self._spans.pop(run_id, *_CHAINS)) is None:
@@ -260,7 +258,6 @@ class PersistCallbackHandler(GraphCallbackHandler):
     # --- generations ---
 
     @needs_admission
-    @guarded
     def on_chat_model_start(
         self,
         serialized: dict[str, Any],
@@ -279,7 +276,6 @@ class PersistCallbackHandler(GraphCallbackHandler):
             self._generations.open(span, serialized, payload)
 
     @needs_admission
-    @guarded
     def on_llm_start(
         self,
         serialized: dict[str, Any],
@@ -310,7 +306,6 @@ class PersistCallbackHandler(GraphCallbackHandler):
             self._generations.streamed(span, "event", event)
 
     @awaits_commit
-    @guarded
     def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: Any) -> Any:
         """A model has answered."""
         if (span := self._spans.pop(run_id, "generation")) is None:
@@ -319,7 +314,6 @@ class PersistCallbackHandler(GraphCallbackHandler):
         return self._complete_root(span, response)
 
     @awaits_commit
-    @guarded
     def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> Any:
         """A model call has failed; what it streamed before is kept."""
         if (span := self._spans.pop(run_id, "generation")) is None:
@@ -330,7 +324,6 @@ class PersistCallbackHandler(GraphCallbackHandler):
     # --- tools ---
 
     @needs_admission
-    @guarded
     def on_tool_start(
         self,
         serialized: dict[str, Any],
@@ -353,7 +346,6 @@ class PersistCallbackHandler(GraphCallbackHandler):
         self._tools.open(span, **event, metadata=metadata, **kwargs)
 
     @awaits_commit
-    @guarded
     def on_tool_end(self, output: Any, *, run_id: UUID, **kwargs: Any) -> Any:
         """A tool has returned."""
         if (span := self._spans.pop(run_id, *_TOOLS)) is None:
@@ -363,7 +355,6 @@ class PersistCallbackHandler(GraphCallbackHandler):
         return self._complete_root(span, output)
 
     @awaits_commit
-    @guarded
     def on_tool_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> Any:
         """A tool has failed, or asks for a human."""
         if (span := self._spans.pop(run_id, *_TOOLS)) is None:
@@ -375,7 +366,6 @@ class PersistCallbackHandler(GraphCallbackHandler):
     # --- retrievers ---
 
     @needs_admission
-    @guarded
     def on_retriever_start(
         self,
         serialized: dict[str, Any],
@@ -394,7 +384,6 @@ class PersistCallbackHandler(GraphCallbackHandler):
         span.fields |= retriever_start(query)
 
     @awaits_commit
-    @guarded
     def on_retriever_end(self, documents: Sequence[Any], *, run_id: UUID, **kwargs: Any) -> Any:
         """A retriever has found documents."""
         if (span := self._spans.pop(run_id, "retriever")) is None:
@@ -403,7 +392,6 @@ class PersistCallbackHandler(GraphCallbackHandler):
         return self._complete_root(span, documents)
 
     @awaits_commit
-    @guarded
     def on_retriever_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> Any:
         """A retriever has failed."""
         if (span := self._spans.pop(run_id, "retriever")) is None:
@@ -593,7 +581,8 @@ class PersistCallbackHandler(GraphCallbackHandler):
         if is_resume(inputs):
             self._humans.told(root, inputs)
         span = Span(run_id, kind, root, None, None, clock=root.clock, ends_root=True)
-        span.falls_back = tries_alternatives()
+        if tries_alternatives():
+            span.falls_back = span.root.falls_back = True
         span.call, span.told_by = call, teller()
         self._spans.add(span)
         self._recording.start(root, saves=kind == "chain")

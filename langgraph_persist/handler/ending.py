@@ -17,11 +17,13 @@ from concurrent.futures import Future
 from types import MethodType
 from typing import Any, TypeVar, cast
 
+from langgraph_persist.handler.guard import guard
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 
 def awaits_commit(record: F) -> F:
-    """A handler method that returns once the future that ``record`` returned is done, if any.
+    """An event, guarded, that returns once the future that ``record`` returned is done, if any.
 
     Raises:
         DurabilityError: what the future stood for could not be committed.
@@ -32,15 +34,16 @@ def awaits_commit(record: F) -> F:
 class _Ending:
     def __init__(self, record: Callable[..., Future[None] | None]) -> None:
         self.__doc__ = record.__doc__
+        safe = guard(record)
 
         def blocking(handler: Any, *args: Any, **kwargs: Any) -> None:
-            committed = record(handler, *args, **kwargs)
+            committed = safe(handler, args, kwargs)
             # The garbage collector may end an abandoned run in the writer's thread.
             if committed is not None and not handler.journal.in_writer:
                 committed.result()
 
         async def awaiting(handler: Any, *args: Any, **kwargs: Any) -> None:
-            if (committed := record(handler, *args, **kwargs)) is not None:
+            if (committed := safe(handler, args, kwargs)) is not None:
                 await asyncio.wrap_future(committed)
             else:
                 await handler.journal.has_room()

@@ -15,6 +15,17 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def guarded(event: F) -> F:
+    """A method that is told of an event, as :func:`guard` has it."""
+    safe = guard(event)
+
+    @functools.wraps(event)
+    def method(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return safe(self, args, kwargs)
+
+    return cast(F, method)
+
+
+def guard(event: Callable[..., Any]) -> Callable[[Any, tuple[Any, ...], dict[str, Any]], Any]:
     """An event with the ids of the record, whose failures are counted and never raised.
 
     What it was about is recorded all the same, with a mark that this event is missing. The one
@@ -25,8 +36,7 @@ def guarded(event: F) -> F:
     name = event.__name__
     starts = name.endswith("_start")
 
-    @functools.wraps(event)
-    def safe(self: Any, *args: Any, **kwargs: Any) -> Any:
+    def safe(self: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if sys.is_finalizing():
             # A generator left open is closed at the very end, when nothing can be written.
             return None
@@ -54,4 +64,4 @@ def guarded(event: F) -> F:
             if span is None and unread.missing:
                 self.missed.lacks(self.missed.concerned(args, kwargs), unread.missing)
 
-    return cast(F, safe)
+    return safe

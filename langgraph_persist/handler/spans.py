@@ -82,6 +82,8 @@ class Root:
     """The calls that gave these answers; the newest."""
     repeats: bool = False
     """Whether anything was retried or a call has failed, so that other calls may repeat it."""
+    falls_back: bool = False
+    """Whether anything in it has tried one alternative after the other."""
     outer: Run | None = None
     """The run in whose context this one was started."""
     within: Within | None = None
