@@ -223,6 +223,9 @@ def test_a_record_cipher_keeps_everything_for_who_has_it(migrated: str) -> None:
         assert [m["content"] for m in generation.prompt] == [SECRET, f"sunny in {SECRET}"]
         (call,) = workflow.tool_executions
         assert call.input_params == {"city": SECRET}
+        said = [SECRET, f"the word is {SECRET}"]
+        assert [line.text for line in persist.history.transcript("t")] == said
+        assert [line.text for line in persist.reports.transcript("t")] == said
     assert secrets_of(migrated) == []
     with Persist(migrated) as persist:
         assert SECRET not in repr(persist.history.last().input)

@@ -357,6 +357,29 @@ def test_bare_model_and_bare_tool(persist: Persist, rows: Any) -> None:
     assert call["input_params"] == {"city": "Rome"}
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_runs_without_a_graph_are_told_like_those_of_one(persist: Persist, mode: str) -> None:
+    def config(thread_id: str) -> Any:
+        named = {"thread_id": thread_id}
+        return {"callbacks": [persist.handler], "configurable": named, "run_name": "ask"}
+
+    prompt = ChatPromptTemplate.from_messages([("human", "{question}")])
+    run(fake_model("Because."), mode, "Why?", config("model"))
+    run(prompt | fake_model("So."), mode, {"question": "How?"}, config("chain"))
+    run(weather, mode, {"city": "Rome"}, config("tool"))
+    for thread_id, asked, told in (("model", "Why?", "Because."), ("chain", "How?", "So.")):
+        lines = persist.history.transcript(thread_id)
+        assert [(line.role, line.text) for line in lines] == [("human", asked), ("ai", told)]
+    names = {workflow.thread_id: workflow.name for workflow in persist.history.workflows()}
+    assert names == dict.fromkeys(("model", "chain", "tool"), "ask")
+
+
+def test_a_config_is_of_the_thread_it_names(persist: Persist) -> None:
+    config = persist.config("t", metadata={"session_id": "other"}, callbacks=[persist.handler])
+    fake_model("hello").invoke("hi", config)
+    assert persist.history.last().thread_id == "t"
+
+
 def test_subgraph_nodes_have_their_parent(persist: Persist, rows: Any) -> None:
     inner = chain_of(["in1", "in2"]).compile()
     builder = chain_of(["a"])

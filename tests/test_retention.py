@@ -831,6 +831,7 @@ def test_old_turns_are_forgotten_and_the_rest_reads_as_before(migrated: str) -> 
         before = recorded(migrated)
         checkpoints = counts_of(migrated, "t", "u")
         last = [w.state_after(w.nodes[-1]) for w in persist.history.workflows(limit=2)]
+        said = persist.history.transcript("t", turn=3)
         age = "UPDATE langgraph_persist.workflows SET updated_at = now() - interval '9 d'"
         execute(migrated, f"{age} WHERE turn < 3")
         keep: Any = {"record_older_than": timedelta(days=5)}
@@ -854,6 +855,7 @@ def test_old_turns_are_forgotten_and_the_rest_reads_as_before(migrated: str) -> 
         assert counts_of(migrated, "t", "u") == checkpoints
         workflows = persist.history.workflows()
         assert [w.state_after(w.nodes[-1]) for w in workflows] == last
+        assert persist.history.transcript("t") == said
         # What was forgotten is recorded anew when it comes again.
         notes.invoke({"note": "note 0 " * 40}, persist.config("u"))
         (workflow,) = persist.history.workflows(limit=1)

@@ -12,6 +12,8 @@ import pytest
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
+from langgraph_persist.history.said import text_of
+
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 
@@ -240,6 +242,57 @@ def test_a_transcript_without_messages_is_what_was_asked_and_given(rows: Rows) -
         ("human", "cats", {"topic": "cats"}),
         ("ai", "meow", "meow"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("result", "text"),
+    [
+        ("meow", "meow"),
+        (5, "5"),
+        ({}, "{}"),
+        ([1], "[1]"),
+        ({"type": "ai", "content": [{"type": "text", "text": "me"}, "ow"]}, "meow"),
+        ({"type": "LLMResult", "generations": [[{"text": "meow"}]]}, "meow"),
+        ({"n": 1, "text": "purr", "answer": "meow"}, "meow"),
+        ([{"type": "ai", "content": "meow"}, {"type": "human", "content": "why"}], "meow"),
+        ({"messages": [{"type": "ai", "content": "m"}, {"type": "ai", "content": "meow"}]}, "meow"),
+        ({"messages": [{"type": "human", "content": "why"}]}, None),
+    ],
+)
+def test_a_result_says_in_sql_what_it_says_in_python(rows: Rows, result: Any, text: Any) -> None:
+    rows.workflow("w2", turn=2, result=Jsonb(result))
+    line = rows.one("session_transcript", "WHERE role = 'ai'")
+    assert (line["text"], line["content"]) == (text, result)
+    assert text_of(result) == text
+
+
+def test_a_transcript_leaves_out_what_was_said_in_turns_that_are_gone(rows: Rows) -> None:
+    for turn in (2, 3):
+        rows.workflow(f"w{turn}", turn=turn)
+    for name, turn in (("q1", 1), ("yes", 1), ("q2", 2), ("a2", 2), ("q3", 3)):
+        rows.message(name, turn, role="human" if name[0] == "q" else "ai")
+    # What was said before under another name is said anew.
+    again = [str(uid("q3")), [str(uid("yes")), "yes again"]]
+    rows.list_of("old", "q1", "yes", "q2", "a2")
+    new = {"id": uid("new"), "kind": "messages", "base_id": uid("old")}
+    rows.add("state_values", thread_id="t", value=Jsonb(again), **new)
+    rows.node("n", "w3", state={"messages": rows.ref("new")})
+    rows.conn.execute("DELETE FROM langgraph_persist.workflows WHERE turn < 3")
+    lines = rows.read("session_transcript", "ORDER BY position")
+    assert [(line["turn"], line["position"], line["text"]) for line in lines] == [
+        (3, 1, "q3"),
+        (3, 2, "yes"),
+    ]
+
+
+def test_a_summary_is_nobodys_line(rows: Rows) -> None:
+    mark = {"additional_kwargs": {"lc_source": "summarization"}}
+    rows.message("summary", extra=mark)
+    rows.message("said", extra={"additional_kwargs": {"lc_source": "web"}})
+    rows.list_of("list", "summary", "said")
+    rows.node("n", state={"messages": rows.ref("list")})
+    line = rows.one("session_transcript")
+    assert (line["position"], line["text"]) == (1, "said")
 
 
 def test_a_timeline_has_all_that_happened_in_order(rows: Rows) -> None:

@@ -5,19 +5,17 @@ Of a conversation's result only the end is read: all of it would be read again f
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-import orjson
-
-from langgraph_persist.extract import content_text, is_excerpt, root_input
+from langgraph_persist.extract import is_excerpt, root_input
 from langgraph_persist.extract.text import excerpt
 from langgraph_persist.history import History
 from langgraph_persist.history.contents import Contents, Row
+from langgraph_persist.history.said import answer_in, messages_of, text_of
 
-_ANSWER_KEYS = ("output", "answer", "result", "response", "text")
 _LOOK_BACK = 20
 """How many of the last messages may be tools' before an answer."""
 
@@ -56,13 +54,9 @@ def read_exchanges(history: History, thread_id: str, rows: Sequence[Row]) -> lis
     ]
 
 
-def _messages_of(result: Any) -> Any:
-    return result.get("messages") if isinstance(result, dict) else None
-
-
 def _list_of(result: Any) -> str | None:
     """The stored list of messages that a result ends with."""
-    messages = _messages_of(result)
+    messages = messages_of(result)
     if isinstance(messages, list) and messages:
         return _reference(messages[-1], "$items")
     return _reference(messages, "$stored")
@@ -72,7 +66,7 @@ def _end_of(result: Any) -> Any:
     """A result as far as its text needs it."""
     if _list_of(result) is not None:
         return None
-    if isinstance(messages := _messages_of(result), list):
+    if isinstance(messages := messages_of(result), list):
         last = messages[-_LOOK_BACK:]
         return {"messages": [m for m in last if _reference(m, "$items") is None]}
     return result
@@ -90,7 +84,7 @@ def _last_said(history: History, thread_id: str, lists: set[str]) -> dict[str, s
     rows = history.rows("said", thread_id=thread_id, ids=[UUID(id) for id in ids])
     said = {str(row["id"]): _of_row(row) for row in rows}
     return {
-        id: _answer(said.get(entry) if isinstance(entry, str) else entry for entry in found)
+        id: answer_in(said.get(entry) if isinstance(entry, str) else entry for entry in found)
         for id, found in entries.items()
     }
 
@@ -101,41 +95,6 @@ def _entries(row: Row) -> list[Any]:
     if row["kind"] != "messages":
         return [entry for entry in last if isinstance(entry, dict)]
     return [entry if isinstance(entry, str) else entry[0] for entry in last]
-
-
-def text_of(value: Any) -> str | None:
-    """What a result says, or all of it as JSON."""
-    if value is None or isinstance(value, str):
-        return value
-    if isinstance(messages := _messages_of(value), list):
-        return _answer(messages)
-    text = _answer(value) if isinstance(value, list) else None
-    if isinstance(value, dict):
-        text = _said_in(value)
-    return orjson.dumps(value).decode() if text is None else text
-
-
-def _said_in(value: Mapping[str, Any]) -> str | None:
-    if _is_message(value):
-        return content_text(value["content"])
-    if value.get("type") == "LLMResult":
-        return _generated(value.get("generations"))
-    texts = (value.get(key) for key in _ANSWER_KEYS)
-    return next((text for text in texts if isinstance(text, str)), None)
-
-
-def _generated(generations: Any) -> str | None:
-    try:
-        text = generations[0][0]["text"]
-    except (LookupError, TypeError):
-        return None
-    return text if isinstance(text, str) else None
-
-
-def _answer(messages: Iterable[Any]) -> str | None:
-    """What the last message says that is no human's."""
-    said = [m for m in messages if _is_message(m) and m.get("type") not in ("human", "user")]
-    return content_text(said[-1]["content"]) if said else None
 
 
 def _asked(user_input: str | None, given: Any) -> str | None:
@@ -152,10 +111,6 @@ def _asked(user_input: str | None, given: Any) -> str | None:
 
 def _is_partial(user_input: str | None) -> bool:
     return user_input is None or is_excerpt(user_input)
-
-
-def _is_message(value: Any) -> bool:
-    return isinstance(value, dict) and isinstance(value.get("type"), str) and "content" in value
 
 
 def _of_row(row: Row) -> dict[str, Any]:

@@ -40,6 +40,7 @@ from langgraph_persist.handler.abandoned import Abandoned
 from langgraph_persist.handler.admission import needs_admission, take_answer
 from langgraph_persist.handler.calls import (
     GraphCall,
+    configurable,
     graph_call,
     hear,
     is_state_edit,
@@ -204,7 +205,7 @@ class PersistCallbackHandler(GraphCallbackHandler):
         if (admitted := self._spans.admit(run_id, parent_run_id)) is None:
             return
         run_id = admitted
-        name = _text(kwargs.get("name")) or runnable_name(serialized)
+        name = _name_of(kwargs.get("name")) or runnable_name(serialized)
         parent = attempts.parent(self._spans, parent_run_id, metadata)
         if parent is None:
             self._open_chain(run_id, name, inputs, tags, metadata)
@@ -270,7 +271,8 @@ class PersistCallbackHandler(GraphCallbackHandler):
         **kwargs: Any,
     ) -> None:
         """A chat model is called."""
-        span = self._call(run_id, parent_run_id, "generation", serialized, messages, metadata)
+        name = kwargs.get("name")
+        span = self._call(run_id, parent_run_id, "generation", serialized, messages, metadata, name)
         payload = kwargs | {"tags": tags, "metadata": metadata, "messages": messages}
         if span is not None:
             self._generations.open(span, serialized, payload)
@@ -288,7 +290,8 @@ class PersistCallbackHandler(GraphCallbackHandler):
         **kwargs: Any,
     ) -> None:
         """A text model is called."""
-        span = self._call(run_id, parent_run_id, "generation", serialized, prompts, metadata)
+        name = kwargs.get("name")
+        span = self._call(run_id, parent_run_id, "generation", serialized, prompts, metadata, name)
         payload = kwargs | {"tags": tags, "metadata": metadata, "prompts": prompts}
         if span is not None:
             self._generations.open(span, serialized, payload)
@@ -338,7 +341,8 @@ class PersistCallbackHandler(GraphCallbackHandler):
     ) -> None:
         """A tool is called."""
         given = inputs if inputs is not None else input_str
-        span = self._call(run_id, parent_run_id, "tool", serialized, given, metadata)
+        name = kwargs.get("name")
+        span = self._call(run_id, parent_run_id, "tool", serialized, given, metadata, name)
         if span is None:
             return
         span.fields["tool_name"] = runnable_name(serialized)
@@ -378,7 +382,8 @@ class PersistCallbackHandler(GraphCallbackHandler):
         **kwargs: Any,
     ) -> None:
         """A retriever is asked."""
-        span = self._call(run_id, parent_run_id, "retriever", serialized, query, metadata)
+        name = kwargs.get("name")
+        span = self._call(run_id, parent_run_id, "retriever", serialized, query, metadata, name)
         if span is None:
             return
         span.fields |= retriever_start(query)
@@ -423,8 +428,7 @@ class PersistCallbackHandler(GraphCallbackHandler):
         if self.journal.closed or self._spans.took(run_id):
             return None
         given, call = event.get("metadata") or {}, graph_call()
-        thread_id = (_thread(call.configurable) if call else None) or _thread(given)
-        return Doubt(thread_id or str(run_id), run_id)
+        return Doubt(_thread_of(call, given) or str(run_id), run_id)
 
     def settle(self, doubt: Doubt) -> None:
         """Ask the database whether the id is another run's."""
@@ -549,7 +553,7 @@ class PersistCallbackHandler(GraphCallbackHandler):
         called = call.configurable if call else given
         within = place_in(self.journal)
         if within is None:
-            run = Run(run_id, _thread(called) or _thread(given) or str(run_id), None)
+            run = Run(run_id, _thread_of(call, given) or str(run_id), None)
         else:
             run = within.workflow.run.part()
         keep = self._recording.keep(run)
@@ -597,6 +601,7 @@ class PersistCallbackHandler(GraphCallbackHandler):
         serialized: Mapping[str, Any] | None,
         inputs: Any,
         metadata: Mapping[str, Any] | None,
+        name: Any,
     ) -> Span | None:
         """The span of a generation, tool or retrieval; a root of its own without a parent."""
         if (admitted := self._spans.admit(run_id, parent_run_id)) is None:
@@ -604,7 +609,8 @@ class PersistCallbackHandler(GraphCallbackHandler):
         run_id = admitted
         parent = attempts.parent(self._spans, parent_run_id, metadata)
         if parent is None:
-            span = self._open_root(run_id, runnable_name(serialized), inputs, None, metadata, kind)
+            name = _name_of(name) or runnable_name(serialized)
+            span = self._open_root(run_id, name, inputs, None, metadata, kind)
         else:
             span = Span(run_id, kind, parent.root, parent, parent.node)
             if not self._spans.add(span):
@@ -756,6 +762,11 @@ def _own_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
     """The user's metadata, without what LangGraph added or other columns hold."""
     hidden = (*_THREAD_KEYS, "checkpoint_id", "checkpoint_ns", "ls_integration")
     return {k: v for k, v in metadata.items() if k not in hidden}
+
+
+def _thread_of(call: GraphCall | None, metadata: Mapping[str, Any]) -> str | None:
+    """The thread that a root is on: the one configured, or else the one that its metadata names."""
+    return _thread(call.configurable if call else configurable()) or _thread(metadata)
 
 
 def _thread(metadata: Mapping[str, Any]) -> str | None:

@@ -19,6 +19,7 @@ from langchain_core.callbacks import BaseCallbackHandler, BaseCallbackManager
 _TELLERS = "langchain_core.callbacks."
 _PREGEL = "langgraph.pregel.main"
 _FALLBACKS = "langchain_core.runnables.fallbacks"
+_RUNNABLES = "langchain"
 _ENTRANCES = ("stream", "astream")
 _LIFECYCLE = ("emit_graph_lifecycle_events", "aemit_graph_lifecycle_events")
 _EDITS = ("perform_superstep", "aperform_superstep")
@@ -52,6 +53,21 @@ def graph_call() -> GraphCall | None:
     found = frame.f_locals
     graph, config = found.get("self"), found.get("config")
     return GraphCall(graph, config) if isinstance(config, Mapping) else None
+
+
+def configurable() -> Mapping[str, Any]:
+    """What was configured for the runnable that is starting, where that is no graph.
+
+    Most have their config at hand as they tell it; a model's ``invoke`` has it some calls above.
+    """
+    frame = _teller()
+    for _ in range(_NEAR):
+        if frame is None or not frame.f_globals.get("__name__", "").startswith(_RUNNABLES):
+            break
+        if isinstance(config := frame.f_locals.get("config"), Mapping):
+            return config.get("configurable") or {}
+        frame = frame.f_back
+    return {}
 
 
 def tries_alternatives() -> bool:

@@ -130,7 +130,7 @@ class History:
     def transcript(self, thread: str, turn: TurnNumber | None = None) -> list[TranscriptLine]:
         """What was said in a thread, turn by turn, or in one turn of it."""
         rows = self.rows("transcript", thread_id=thread, turn=turn)
-        return [TranscriptLine(**row) for row in rows]
+        return [TranscriptLine.of(**row) for row in rows]
 
     def diff(self, node: Node) -> Diff:
         """What a node changed in the state, along with those of the same step.

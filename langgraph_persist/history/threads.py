@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from langgraph_persist.history.said import text_of
+
 NOT_RECORDED: dict[str, Any] = {
     "user": None,
     "organization": None,
@@ -56,6 +58,13 @@ class TranscriptLine:
     text: str | None
     content: Any
     tool_calls: Any
+
+    @classmethod
+    def of(cls, **columns: Any) -> TranscriptLine:
+        """A row of the view: what no SQL can tell of an encrypted answer is read from all of it."""
+        if columns["role"] == "ai" and columns["text"] is None:
+            columns["text"] = text_of(columns["content"])
+        return cls(**columns)
 
     def __str__(self) -> str:
         return f"{self.role}: {self.text or ''}"

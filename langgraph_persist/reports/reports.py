@@ -171,7 +171,7 @@ class Reports:
     def transcript(self, thread: str) -> Report[TranscriptLine]:
         """What was said in a thread, turn by turn."""
         given = {"thread_id": thread}
-        return Report(TranscriptLine, self._read(TranscriptLine, "transcript", given))
+        return Report(TranscriptLine, self._read(TranscriptLine.of, "transcript", given))
 
     def prompt_versions(
         self,
