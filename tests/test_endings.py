@@ -17,6 +17,7 @@ from langchain_core.language_models.fake_chat_models import GenericFakeChatModel
 from langchain_core.messages import AIMessageChunk
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from langchain_core.retrievers import BaseRetriever
+from langchain_core.runnables import RunnableLambda
 from langchain_core.tools import tool
 from langgraph.errors import NodeCancelledError, NodeTimeoutError
 from langgraph.func import entrypoint, task
@@ -306,6 +307,17 @@ async def test_an_async_stream_closed_early(persist: Persist, statuses: Any) -> 
     await stream.aclose()
     assert statuses()["nodes"] == ["quick completed", "slow cancelled"]
     assert statuses()["workflows"] == ["cancelled"]
+
+
+def test_a_chains_stream_closed_early(persist: Persist, statuses: Any) -> None:
+    chain = RunnableLambda(str) | fake_model("one two three")
+    stream: Any = chain.stream("count", {"callbacks": [persist.handler]})
+    next(stream)
+    stream.close()
+    assert statuses()["generations"] == ["cancelled"]
+    assert statuses()["workflows"] == statuses()["workflow_runs"] == ["cancelled"]
+    workflow = persist.history.last()
+    assert (workflow.user_input, workflow.result) == ("count", None)
 
 
 async def test_what_a_node_gave_up_on_is_closed_while_it_goes_on(

@@ -8,7 +8,7 @@ import operator
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Annotated, Any, TypedDict
 from uuid import uuid4
 
@@ -23,7 +23,7 @@ from langchain_core.runnables import RunnableLambda
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.func import entrypoint, task
 from langgraph.graph import START, StateGraph
-from langgraph.types import Command, RetryPolicy, Send
+from langgraph.types import Command, RetryPolicy, Send, interrupt
 
 from langgraph_persist import Persist, PersistCallbackHandler
 from langgraph_persist.errors import DurabilityError
@@ -339,6 +339,7 @@ def test_plain_runnable(persist: Persist, rows: Any, mode: str) -> None:
     run(chain, mode, {"q": "How?"}, {"callbacks": [persist.handler]})
     (workflow,) = rows("SELECT * FROM workflows")
     assert (workflow["status"], workflow["name"]) == ("completed", "RunnableSequence")
+    assert workflow["input"] == {"q": "How?"}
     (generation,) = rows("SELECT * FROM generations")
     assert generation["output"] == "fine thanks"
     assert generation["node_id"] is None
@@ -638,6 +639,29 @@ def test_functional_api(persist: Persist, rows: Any, mode: str) -> None:
     assert all(n["status"] == "completed" and n["checkpoint_id"] for n in nodes)
     state = rows("SELECT state_data FROM node_states WHERE node_name = 'flow'")[0]["state_data"]
     assert state["__end__"] == 6
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_function_that_did_not_return_has_no_result(persist: Persist, mode: str) -> None:
+    @entrypoint(checkpointer=persist.checkpointer)
+    def flow(n: int) -> int:
+        if n > 1 and interrupt("go on?") == "no":
+            raise RuntimeError
+        return n
+
+    graph, config = persist.attach(flow), persist.config("t")
+
+    def result(value: Any) -> tuple[str, Any]:
+        with suppress(RuntimeError):
+            run(graph, mode, value, config)
+        workflow = persist.history.last()
+        return workflow.status, workflow.result
+
+    assert result(1) == ("completed", 1)
+    assert result(2) == ("interrupted", None)
+    assert result(Command(resume="yes")) == ("completed", 2)
+    assert result(3) == ("interrupted", None)
+    assert result(Command(resume="no")) == ("failed", None)
 
 
 def test_a_state_without_keys(persist: Persist, rows: Any) -> None:

@@ -43,7 +43,9 @@ from langgraph_persist.handler.calls import (
     configurable,
     graph_call,
     hear,
+    is_closed_early,
     is_state_edit,
+    streamed_input,
     teller,
     tries_alternatives,
 )
@@ -624,8 +626,12 @@ class PersistCallbackHandler(GraphCallbackHandler):
     def _complete_root(self, span: Span, outputs: Any) -> Future[None] | None:
         if not span.ends_root:
             return None
-        status: Status = "interrupted" if span.root.interrupted else "completed"
-        return self._finish(span, status, outputs, None)
+        if span.root.interrupted:
+            returned = span.call is not None and span.call.returns
+            return self._finish(span, "interrupted", None if returned else outputs, None)
+        if span.call is None and is_closed_early():
+            return self._finish(span, "cancelled", None, None)
+        return self._finish(span, "completed", outputs, None)
 
     def _fail_root(self, span: Span, error: BaseException) -> Future[None] | None:
         status: Status = outcome(error)["status"]
@@ -658,7 +664,8 @@ class PersistCallbackHandler(GraphCallbackHandler):
         if (call := graph_call()) is None and is_state_edit():
             self._spans.ignore(run_id)
         else:
-            self._open_root(run_id, name, inputs, tags, metadata, "chain", call)
+            given = inputs if call else streamed_input(inputs)
+            self._open_root(run_id, name, given, tags, metadata, "chain", call)
 
     def _follow(self, span: Span, result: Any) -> None:
         """Where a node, a router or a graph that has ended led to."""

@@ -15,12 +15,14 @@ from types import FrameType
 from typing import Any
 
 from langchain_core.callbacks import BaseCallbackHandler, BaseCallbackManager
+from langgraph.constants import END
 
 _TELLERS = "langchain_core.callbacks."
 _PREGEL = "langgraph.pregel.main"
 _FALLBACKS = "langchain_core.runnables.fallbacks"
 _RUNNABLES = "langchain"
 _ENTRANCES = ("stream", "astream")
+_STREAMS = ("_transform_stream_with_config", "_atransform_stream_with_config")
 _LIFECYCLE = ("emit_graph_lifecycle_events", "aemit_graph_lifecycle_events")
 _EDITS = ("perform_superstep", "aperform_superstep")
 _DEPTH = 40
@@ -43,6 +45,11 @@ class GraphCall:
     def token(self) -> object:
         """An object that every config has with which this call loads and saves checkpoints."""
         return self.config.get("metadata")
+
+    @property
+    def returns(self) -> bool:
+        """Whether its output is no state, but what its function returned last: maybe long ago."""
+        return bool(getattr(self.graph, "output_channels", None) == END)
 
 
 def graph_call() -> GraphCall | None:
@@ -68,6 +75,23 @@ def configurable() -> Mapping[str, Any]:
             return config.get("configurable") or {}
         frame = frame.f_back
     return {}
+
+
+def streamed_input(inputs: Any) -> Any:
+    """What a chain is given that is starting: of a stream LangChain tells it only at the end."""
+    frame = _teller()
+    if frame is None or frame.f_code.co_name not in _STREAMS:
+        return inputs
+    given = frame.f_locals.get("final_input")
+    return inputs if given is None else given
+
+
+def is_closed_early() -> bool:
+    """Whether what ends is a stream that was not read to its end, which LangChain takes for one."""
+    frame = _teller()
+    if frame is None or frame.f_code.co_name not in _STREAMS:
+        return False
+    return getattr(frame.f_locals.get("iterator"), "gi_frame", None) is not None
 
 
 def tries_alternatives() -> bool:
