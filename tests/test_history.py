@@ -460,6 +460,26 @@ def test_the_timeline_is_a_table(history: History, record: Record) -> None:
     ]
 
 
+def test_a_timeline_shows_nodes_beneath_the_one_they_are_in(
+    history: History, record: Record
+) -> None:
+    record.session("t")
+    id = record.workflow("t")
+    teams = [record.node("t", id, order, node_name=f"team{order}") for order in (1, 2)]
+    for order, team in ((3, 0), (4, 1), (5, 0)):
+        record.node("t", id, order, parent_node_id=teams[team])
+    record.node("t", id, 6, parent_node_id=uuid4())
+    rows = history.last().timeline().rows
+    assert [(row.position, row.depth, row.node and row.node.node_name) for row in rows] == [
+        (1, 0, "team1"),
+        (3, 1, "node3"),
+        (5, 1, "node5"),
+        (2, 0, "team2"),
+        (4, 1, "node4"),
+        (6, 0, "node6"),
+    ]
+
+
 def test_columns_without_content_are_left_out(history: History, record: Record) -> None:
     record.session("t")
     record.node("t", record.workflow("t"), 1, duration_ms=2.0)

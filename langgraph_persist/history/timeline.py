@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from uuid import UUID
@@ -61,34 +61,34 @@ class TimelineRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Timeline:
-    """What happened in a workflow, in order; ``str()`` of it is a table."""
+    """What happened in a workflow, each node before those in it; ``str()`` of it is a table."""
 
     workflow: Workflow
     rows: Sequence[TimelineRow]
 
     @classmethod
     def of(cls, workflow: Workflow) -> Timeline:
-        depths = _depths(workflow.nodes)
         rows = [
             TimelineRow(
                 node=node,
                 position=position,
-                depth=depths[node.id],
+                depth=depth,
                 generations=node.generations,
                 tool_executions=node.tool_executions,
                 retrievals=node.retrievals,
                 hitl_events=node.hitl_events,
             )
-            for position, node in enumerate(workflow.nodes, 1)
+            for position, depth, node in _nested(workflow.nodes)
         ]
+        nodes = {node.id for node in workflow.nodes}
         loose = TimelineRow(
             node=None,
             position=None,
             depth=0,
-            generations=[g for g in workflow.generations if g.node_id not in depths],
-            tool_executions=[t for t in workflow.tool_executions if t.node_id not in depths],
-            retrievals=[r for r in workflow.retrievals if r.node_id not in depths],
-            hitl_events=[h for h in workflow.hitl_events if h.node_id not in depths],
+            generations=[g for g in workflow.generations if g.node_id not in nodes],
+            tool_executions=[t for t in workflow.tool_executions if t.node_id not in nodes],
+            retrievals=[r for r in workflow.retrievals if r.node_id not in nodes],
+            hitl_events=[h for h in workflow.hitl_events if h.node_id not in nodes],
         )
         calls = (loose.generations, loose.tool_executions, loose.retrievals, loose.hitl_events)
         if any(calls):
@@ -154,13 +154,18 @@ def _table(rows: Sequence[Sequence[str]]) -> Iterable[str]:
         yield "  ".join(cells).rstrip()
 
 
-def _depths(nodes: Sequence[Node]) -> dict[UUID, int]:
-    """How deep each node is nested; a parent starts, so is listed, before its children."""
-    depths: dict[UUID, int] = {}
-    for node in nodes:
-        above = depths.get(node.parent_node_id, -1) if node.parent_node_id else -1
-        depths[node.id] = above + 1
-    return depths
+def _nested(nodes: Sequence[Node]) -> Iterator[tuple[int, int, Node]]:
+    """Each node with its place in the order of execution and its depth, followed by those in it."""
+    known = {node.id for node in nodes}
+    inside: dict[UUID | None, list[tuple[int, Node]]] = defaultdict(list)
+    for position, node in enumerate(nodes, 1):
+        parent = node.parent_node_id if node.parent_node_id in known else None
+        inside[parent].append((position, node))
+    following = [(position, 0, node) for position, node in reversed(inside[None])]
+    while following:
+        position, depth, node = following.pop()
+        yield position, depth, node
+        following += [(place, depth + 1, child) for place, child in reversed(inside[node.id])]
 
 
 def _number(number: int | None) -> str:
