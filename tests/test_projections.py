@@ -495,6 +495,12 @@ def test_a_refused_row_fails_the_run(shop: str, rows: Rows) -> None:
         with pytest.raises(DurabilityError, match='null value in column "number"'):
             buy(persist)
     assert rows("SELECT * FROM orders") == []
+    (workflow,) = rows("SELECT status, error_type, error_message FROM workflows")
+    assert (workflow["status"], workflow["error_type"]) == (
+        "failed",
+        "langgraph_persist.errors.DurabilityError",
+    )
+    assert 'null value in column "number"' in workflow["error_message"]
 
 
 def test_a_refused_row_is_recorded_if_so_chosen(shop: str, rows: Rows) -> None:

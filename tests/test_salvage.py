@@ -265,6 +265,8 @@ def test_what_is_no_rows_fault_fails_the_run(url: str, rows: Rows, code: str) ->
             with pytest.raises(DurabilityError):
                 chat(persist)
             assert not persist.handler.failures.counts
+        assert rows("SELECT status FROM workflows") == [{"status": "failed"}]
+        assert rows("SELECT 1 FROM nodes WHERE status = 'running'") == []
     finally:
         with psycopg.connect(url, autocommit=True) as conn:
             conn.execute("DROP FUNCTION fail CASCADE")

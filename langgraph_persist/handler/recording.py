@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import psycopg
 from langchain_core.utils.uuid import uuid7
 from langgraph.types import Command
 
-from langgraph_persist.errors import PersistError
+from langgraph_persist.errors import DurabilityError, PersistError
 from langgraph_persist.extract import Keep, error_fields, keep_for
 from langgraph_persist.handler.outcome import Status, blame_timeout
 from langgraph_persist.handler.spans import Root, Span
@@ -286,7 +287,22 @@ class Recording:
             if root.within is None:
                 ended = {"completed_at": root.clock.now, "duration_ms": root.clock.elapsed_ms}
                 rows += self._bare(root, {"status": status, **ended}, "finish", failure)
-        return self._commit(run, rows)
+        return self._commit(run, rows, partial(self._lost, root, status, error))
+
+    def _lost(
+        self,
+        root: Root,
+        status: Status,
+        error: BaseException | None,
+        failure: DurabilityError,
+    ) -> Rows:
+        """The rows that end a run of which something could not be committed."""
+        if root.within is not None:
+            return []
+        root.run.promoted, root.run.checkpoint_id = {}, None
+        if status not in ("failed", "refused"):
+            status, error = "failed", failure
+        return self._closing_rows(root, status, None, error)
 
     def _bare(self, root: Root, told: Fields, name: str, failure: Exception) -> Rows:
         """The rows of a run of which no more can be said, and say so."""
@@ -301,10 +317,12 @@ class Recording:
             ),
         ]
 
-    def _commit(self, run: Run, rows: Rows) -> Future[None]:
+    def _commit(
+        self, run: Run, rows: Rows, otherwise: Callable[[DurabilityError], Rows]
+    ) -> Future[None]:
         """Done once these rows are committed, and all that graphs saved on other threads."""
         others = [self.journal.commit(Unit(t)) for t in run.threads if t != run.thread_id]
-        own = self.journal.commit(Unit(run.thread_id, rows))
+        own = self.journal.commit(Unit(run.thread_id, rows, otherwise=otherwise))
         return own if not others else _together(others, own)
 
     def _remember(self, root: Root, status: Status) -> None:

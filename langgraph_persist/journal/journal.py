@@ -40,6 +40,7 @@ from langgraph_persist.journal.forks import Forks
 from langgraph_persist.journal.heartbeat import Heartbeat
 from langgraph_persist.journal.privacy import Seal, fitting, redacted, without_content
 from langgraph_persist.journal.reaper import Reaper
+from langgraph_persist.journal.remains import OUTLINE, Remains
 from langgraph_persist.journal.runs import OpenNode, Runs
 from langgraph_persist.journal.salvage import Refusal, is_refusal
 from langgraph_persist.journal.starts import Start, Starts
@@ -124,6 +125,7 @@ class Journal:
         self._pending: dict[str, int] = defaultdict(int)
         self._saving: dict[str, int] = defaultdict(int)
         self._failed: dict[str, BaseException] = {}
+        self._remains = Remains(self._max_bytes)
         self._thread: threading.Thread | None = None
         self._executor: ThreadPoolExecutor | None = None
 
@@ -421,6 +423,7 @@ class Journal:
             raise JournalClosed
         if unit.done is None and (cause := self._failed.get(unit.thread_id)) is not None:
             self.runs.forget(unit.thread_id)
+            self._remains.add(unit)
             raise _durability_error(unit.thread_id, cause)
 
     def _start(self) -> None:
@@ -533,7 +536,42 @@ class Journal:
             if unit.done is not None and cause is None:
                 unit.done.set_result(None)
             elif unit.done is not None and cause is not None:
-                unit.done.set_exception(_durability_error(unit.thread_id, cause))
+                error = _durability_error(unit.thread_id, cause)
+                self._write_remains(unit, error)
+                unit.done.set_exception(error)
+        with self._lock:
+            for thread_id in failures.keys() - self._failed.keys():
+                self._remains.take(thread_id)  # nobody else is to be told
+
+    def _write_remains(self, unit: Unit, error: DurabilityError) -> None:
+        """Record that a run has failed, and what it did, where nothing but that can be committed.
+
+        Nothing is waited for, and nothing tried while the server is gone: the run is to be told.
+        """
+        if unit.otherwise is None or (error.__cause__ and _is_hopeless(error.__cause__)):
+            return
+        with self._lock:
+            rows = self._remains.take(unit.thread_id)
+        try:
+            rows += self._protect(unit.otherwise(error))
+            failure = self._try_once(unit.thread_id, rows)
+            if failure is not None and not _is_hopeless(failure):
+                outline = [row for row in rows if row[0] in OUTLINE]
+                failure = self._try_once(unit.thread_id, outline)
+        except Exception as own:
+            failure = own
+        if failure is not None:
+            self.failures.add("remains", failure)
+
+    def _try_once(self, thread_id: str, rows: Rows) -> Exception | None:
+        """Commit as much of the record as is taken; the error if nothing can be."""
+        try:
+            self._tell(self._commit(Group([Unit(thread_id, rows)]), Attempt(careful=True)))
+        except Exception as error:
+            if _is_hopeless(error):
+                self._disconnect()
+            return error
+        return None
 
     def _forget(self, units: list[Unit], failures: dict[str, BaseException]) -> None:
         """Make room; a thread stays failed while nobody who waits for it has been told."""
@@ -549,6 +587,7 @@ class Journal:
                 if (cause := failures.get(unit.thread_id)) is None:
                     continue
                 self.failed_units += 1
+                self._remains.add(unit)
                 self.runs.forget(unit.thread_id)
                 self.runs.fail(unit.thread_id, cause)
                 self.barriers.fail(unit.thread_id, cause)

@@ -9,6 +9,8 @@ from typing import Any, NamedTuple, TypeAlias
 
 import orjson
 
+from langgraph_persist.errors import DurabilityError
+
 Fields: TypeAlias = dict[str, Any]
 """A row's columns; jsonb ones are ``orjson.Fragment``, serialised when the event happened."""
 
@@ -156,6 +158,8 @@ class Unit:
     """Whether the end of a recorded run waits for it."""
     done: Receipt | None = None
     """Set when the unit is committed, or failed."""
+    otherwise: Callable[[DurabilityError], Rows] | None = None
+    """How the run that ends with this unit has ended if it cannot be committed."""
 
     queued: float = 0
     """When it was queued, by ``time.monotonic``."""
