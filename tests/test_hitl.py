@@ -570,6 +570,48 @@ def test_a_command_without_an_answer_goes_on_with_what_waits(persist: Persist, r
     assert [tuple(t.values()) for t in turns] == [(1, "completed"), (2, "interrupted")]
 
 
+def edited(graph: Any, config: Any) -> Any:
+    """An older checkpoint than the one that waits for a human is changed; its config."""
+    older = next(s for s in graph.get_state_history(config) if s.next == ("draft",))
+    return graph.update_state(older.config, {"log": ["by hand"]}, as_node="ask")
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_command_after_an_edit_leaves_no_question(persist: Persist, rows: Any, mode: str) -> None:
+    graph, config = approval(persist), persist.config("t", user="carol")
+    graph.invoke({"count": 0}, config)
+    edited(graph, config)
+    run(graph, mode, Command(goto="publish"), config)
+    assert graph.get_state(config).values["log"] == ["by hand", "publish"]
+    assert rows("SELECT status FROM workflows") == [{"status": "completed"}]
+    (event,) = rows(EVENTS)
+    assert (event["status"], event["user_decision"]) == ("completed", "edit")
+    assert event["username"] == "carol"
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_what_an_edit_leaves_behind_is_cancelled(persist: Persist, rows: Any, mode: str) -> None:
+    graph, config = approval(persist), persist.config("t")
+    graph.invoke({"count": 0}, config)
+    run(graph, mode, None, edited(graph, config))
+    assert graph.get_state(config).values["log"] == ["by hand", "publish"]
+    statuses = rows("SELECT status FROM workflows ORDER BY turn")
+    assert [s["status"] for s in statuses] == ["cancelled", "completed"]
+    assert [e["status"] for e in rows(EVENTS)] == ["cancelled"]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_command_ends_a_pause(persist: Persist, rows: Any, mode: str) -> None:
+    builder = chain_of(["a", "b"])
+    graph = persist.attach(
+        builder.compile(checkpointer=persist.checkpointer, interrupt_before=["b"])
+    )
+    graph.invoke({"count": 0}, persist.config("t"))
+    run(graph, mode, Command(update={"note": "go on"}), persist.config("t"))
+    assert rows("SELECT status FROM workflows") == [{"status": "completed"}]
+    assert [e["status"] for e in rows(EVENTS)] == ["completed"]
+
+
 def test_a_graph_called_in_a_node_does_not_stop_the_run(persist: Persist, rows: Any) -> None:
     child = approval_graph().compile(checkpointer=persist.checkpointer)
 

@@ -584,7 +584,7 @@ class PersistCallbackHandler(GraphCallbackHandler):
             admitted=answer is not None and answer.settled,
         )
         root.commands = is_graph and root.kind == "start" and is_a(inputs, Command)
-        if is_resume(inputs):
+        if is_resume(inputs) or root.commands:
             self._humans.told(root, inputs)
         span = Span(run_id, kind, root, None, None, clock=root.clock, ends_root=True)
         if tries_alternatives():

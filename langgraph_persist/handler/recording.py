@@ -97,14 +97,18 @@ class Recording:
         rows: Rows = []
         if root.kind == "resume" or root.commands:
             self._continue(root)
-        elif root.kind != "start":
-            root.workflow["replay_of"] = loaded.workflow_id if loaded else None
-        elif self._leaves_behind(root):
-            rows = [("superseded", {"thread_id": run.thread_id, "id": run.id})]
+        else:
+            if root.kind != "start":
+                root.workflow["replay_of"] = loaded.workflow_id if loaded else None
+            if self._leaves_behind(root):
+                rows = [("superseded", {"thread_id": run.thread_id, "id": run.id})]
         return self._opening_rows(root) + rows
 
     def _leaves_behind(self, root: Root) -> bool:
-        """Whether a new input may leave something unfinished that no checkpoint of ours tells."""
+        """Whether it may leave something unfinished that no checkpoint of ours is going to tell."""
+        if root.kind != "start":
+            # LangGraph marks with a checkpoint where it leaves the thread's course, but for these.
+            return root.loaded is not None and root.loaded.source in ("update", "fork")
         unfinished = root.is_graph and self.journal.runs.unfinished(root.run.thread_id)
         return root.saves_elsewhere or bool(unfinished)
 
