@@ -21,6 +21,7 @@ from langgraph_persist.database.queries import Schemas, queries, sql_folder
 from langgraph_persist.errors import ConfigurationError, DurabilityError
 from langgraph_persist.journal import Journal, Rows, Unit
 from langgraph_persist.journal.write import Sql
+from langgraph_persist.migrate import downgrade
 from tests import citus
 from tests.checks import check_record_and_checkpoints_agree, query
 from tests.graphs import approval_graph, chat_graph
@@ -159,6 +160,19 @@ def test_distributing_again_does_nothing(migrated_anew: str) -> None:
 
 
 @pytest.mark.citus
+@pytest.mark.citus
+def test_a_cluster_is_migrated(migrated_anew: str) -> None:
+    """Migrations run on tables that are spread already."""
+    with Persist(migrated_anew) as persist:
+        persist.distribute()
+    downgrade(migrated_anew, Schemas(), "0017")
+    with Persist(migrated_anew) as persist:
+        graph = persist.attach(approval_graph().compile(checkpointer=persist.checkpointer))
+        graph.invoke({"count": 0}, persist.config("t"))
+        assert len(persist.history.pending()) == 1
+    check_record_and_checkpoints_agree(migrated_anew)
+
+
 def test_the_engine_is_detected(migrated: str) -> None:
     journal = Journal(Database(migrated))
     journal.commit(Unit("t", workflow("t", 1))).result(60)

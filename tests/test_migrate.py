@@ -45,6 +45,7 @@ from langgraph_persist.migrate import (
     pending,
     upgrade,
 )
+from langgraph_persist.migrate.files import migrations, split
 from langgraph_persist.migrate.lock import migration_lock
 from tests._migrate_catalog import Catalog, difference, whole_catalog
 from tests.conftest import drop_database, make_database
@@ -257,6 +258,29 @@ def test_every_step_back_and_forth_gives_the_same(database: str) -> None:
 
     upgrade(database, S)
     assert whole_catalog(database, S) == top
+
+
+def test_files_are_split_into_statements(database: str) -> None:
+    """A server refuses to prepare more than one."""
+    with PostgresSaver.from_conn_string(database) as stock:
+        stock.setup()
+    with psycopg.connect(database, autocommit=True) as conn:
+        conn.execute("CREATE SCHEMA langgraph_persist")
+        for migration in migrations():
+            for statement in split(migration.upgrade_sql(S)):
+                conn.execute(statement.encode(), prepare=True)
+        for migration in reversed(migrations()):
+            for statement in split(migration.downgrade_sql(S)):
+                conn.execute(statement.encode(), prepare=True)
+
+
+def test_what_ends_a_statement() -> None:
+    found = split("-- a;\nSELECT ';' AS b,\n2;\nDO $x$\nBEGIN;\nEND $y$ a;\n$y$;$x$;\nSELECT 3")
+    assert [*found] == [
+        "-- a;\nSELECT ';' AS b,\n2;\n",
+        "DO $x$\nBEGIN;\nEND $y$ a;\n$y$;$x$;\n",
+        "SELECT 3",
+    ]
 
 
 def test_a_downgrade_to_no_known_revision_is_refused(database: str) -> None:

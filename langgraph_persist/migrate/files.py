@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import re
+from collections.abc import Iterator
 from functools import cache
 from typing import NamedTuple
 
@@ -67,3 +69,25 @@ def migrations() -> tuple[Migration, ...]:
         )
         for name in names
     )
+
+
+_DOLLARS = re.compile(r"\$\w*\$")
+
+
+def split(sql: str) -> Iterator[str]:
+    """The statements of a file, each of which ends with a semicolon at a line's end.
+
+    A Citus cluster takes them one by one only.
+    """
+    lines: list[str] = []
+    body: str | None = None
+    for line in sql.splitlines(keepends=True):
+        lines.append(line)
+        for mark in _DOLLARS.findall(line):
+            body = mark if body is None else None if body == mark else body
+        ends = line.rstrip().endswith(";") and not line.lstrip().startswith("--")
+        if body is None and ends:
+            yield "".join(lines)
+            lines.clear()
+    if rest := "".join(lines).strip():
+        yield rest

@@ -24,7 +24,7 @@ from sqlalchemy.exc import DBAPIError
 
 from langgraph_persist.database.queries import Schemas, queries, quote
 from langgraph_persist.errors import ConfigurationError, MigrationFailed, PrivilegeMissing
-from langgraph_persist.migrate.files import EXTENSION, Migration, migrations
+from langgraph_persist.migrate.files import EXTENSION, Migration, migrations, split
 from langgraph_persist.migrate.status import STOCK_VERSION, Status
 from langgraph_persist.migrate.stock import ConcurrentIndex, concurrent_indexes, stock_sql
 
@@ -162,7 +162,8 @@ class Runner:
         )
 
     def _execute(self, sql: str) -> None:
-        self._conn.execute(sql.encode())
+        for statement in split(sql):
+            self._conn.execute(statement.encode())
 
     def _fetch(self, query: str, params: dict[str, Any]) -> list[tuple[Any, ...]]:
         return self._conn.execute(self._queries[query].encode(), params).fetchall()
