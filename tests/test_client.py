@@ -444,7 +444,12 @@ def test_a_lost_server_fails_the_run_and_keeps_the_thread(server_url: str, datab
     with Persist(database) as persist, psycopg.connect(server_url, autocommit=True) as admin:
         builder = chain_of(["a", "b"])
         lost: list[bool] = []
-        builder.add_node("lose", lambda state: {} if lost else lose(admin, name))
+
+        def lose_it(state: Any) -> dict[str, Any]:
+            persist.flush()  # a connection that is only just opened would survive
+            return {} if lost else lose(admin, name)
+
+        builder.add_node("lose", lose_it)
         builder.add_edge("b", "lose")
         graph = persist.attach(builder.compile(checkpointer=persist.checkpointer))
         persist.checkpointer.journal.database.retry_for = 0.5
