@@ -160,7 +160,6 @@ def test_distributing_again_does_nothing(migrated_anew: str) -> None:
 
 
 @pytest.mark.citus
-@pytest.mark.citus
 def test_a_cluster_is_migrated(migrated_anew: str) -> None:
     """Migrations run on tables that are spread already."""
     with Persist(migrated_anew) as persist:
@@ -173,6 +172,7 @@ def test_a_cluster_is_migrated(migrated_anew: str) -> None:
     check_record_and_checkpoints_agree(migrated_anew)
 
 
+@pytest.mark.citus
 def test_the_engine_is_detected(migrated: str) -> None:
     journal = Journal(Database(migrated))
     journal.commit(Unit("t", workflow("t", 1))).result(60)
