@@ -44,6 +44,9 @@ class Forks:
             while len(self._forks) > MEMORY_FORKS:
                 self._forks.popitem(last=False)
 
+    def __len__(self) -> int:
+        return len(self._forks)
+
     def find(self, checkpoint_id: str) -> Fork | None:
         """The fork that has a copy with this id ahead of it."""
         return self._forks.get(checkpoint_id)

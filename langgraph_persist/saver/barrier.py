@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack, ExitStack
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, ExitStack, contextmanager
 from types import TracebackType
 from typing import Any
 
@@ -44,14 +45,9 @@ class _End:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        try:
+        with self._told_unless(error):
             if (receipt := self._journal.leave(self.barrier)) is not None:
                 receipt.result()
-            self._journal.check(self.barrier)
-        except PersistError:
-            # As LangGraph does: what a run failed with is not replaced by what failed after it.
-            if error is None:
-                raise
 
     async def wait_async(
         self,
@@ -59,11 +55,16 @@ class _End:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        try:
+        with self._told_unless(error):
             if (receipt := self._journal.leave(self.barrier)) is not None:
                 await asyncio.wrap_future(receipt)
+
+    @contextmanager
+    def _told_unless(self, error: BaseException | None) -> Iterator[None]:
+        """As LangGraph does: what a run failed with is not replaced by what failed after it."""
+        try:
+            yield
             self._journal.check(self.barrier)
         except PersistError:
-            # As LangGraph does: what a run failed with is not replaced by what failed after it.
             if error is None:
                 raise

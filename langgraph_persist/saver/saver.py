@@ -506,17 +506,19 @@ class PersistSaver(PostgresSaver):
 
     def get_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         """The checkpoint that the config names, or the thread's latest; None if there is none."""
-        return self._get_tuple(config, opening_loop(), editing=is_editing())
+        # Frames are walked for the forks ahead only.
+        editing = bool(self.journal.forks) and is_editing()
+        return self._get_tuple(config, opening_loop(), editing=editing)
 
     async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         """Like :meth:`get_tuple`, on a thread of its own."""
-        loop, editing = opening_loop(), is_editing()
+        loop, editing = opening_loop(), bool(self.journal.forks) and is_editing()
         return await self._in_executor(partial(self._get_tuple, config, loop, editing=editing))
 
     def _get_tuple(
         self, config: RunnableConfig, loop: Any, *, editing: bool
     ) -> CheckpointTuple | None:
-        place = place_of(config)
+        asked = place = place_of(config)
         if place.checkpoint_id and (fork := self.journal.forks.find(place.checkpoint_id)):
             place = self._forked(place, fork, starts=editing or loop is not None)
         thread_id, ns, checkpoint_id = place
@@ -529,7 +531,7 @@ class PersistSaver(PostgresSaver):
         else:
             where += " ORDER BY c.checkpoint_id DESC LIMIT 1"
         rows = self._select("get_tuple", thread_id, where, args)
-        run, graph = self._begin(config, loop)
+        run, graph = self._begin(config, asked, loop)
         if run is None and loop is not None:
             wait_at_end(self.journal, thread_id, ns, loop)
         return self._open(run, graph, loop, rows[0] if rows else None)
@@ -543,10 +545,9 @@ class PersistSaver(PostgresSaver):
         self.journal.forks.remove(fork)
         return place
 
-    def _begin(self, config: RunnableConfig, loop: Any) -> tuple[Run | None, Graph]:
+    def _begin(self, config: RunnableConfig, place: Place, loop: Any) -> tuple[Run | None, Graph]:
         """The run and the graph in it that reads with this config, by this loop if it begins."""
-        thread_id, ns, _ = place_of(config)
-        run, graph = self.journal.runs.find(config, thread_id, ns)
+        run, graph = self.journal.runs.find(config, place.thread_id, place.checkpoint_ns)
         if run is not None and loop is not None:
             run.saves(graph)
             with self.journal.failures.kept("load", run.missing):
@@ -612,7 +613,7 @@ class PersistSaver(PostgresSaver):
         """What makes a checkpoint of a row; a loop that replays a subgraph goes on from it."""
         if config is None or loop is None:
             return self._load_checkpoint_tuple
-        run, graph = self._begin(config, loop)
+        run, graph = self._begin(config, place_of(config), loop)
         return lambda row: cast(CheckpointTuple, self._open(run, graph, loop, row))
 
     def _pages(
