@@ -11,6 +11,7 @@ from langchain.agents import create_agent
 from langchain.agents.middleware import HumanInTheLoopMiddleware
 from langchain_core.language_models.fake_chat_models import GenericFakeChatModel
 from langchain_core.messages import HumanMessage
+from langchain_core.runnables import RunnableLambda
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.func import entrypoint, task
 from langgraph.graph import START, StateGraph
@@ -313,6 +314,180 @@ def test_in_a_subgraph(persist: Persist, rows: Any, mode: str) -> None:
     told = {(e["event_data"], e["status"], e["user_input"]) for e in rows(EVENTS)}
     assert told == {("x?", "completed", 1), ("y?", "completed", 2)}
     assert len(rows(EVENTS)) == 2
+
+
+# --- a graph that a node calls, on a thread of its own ---
+
+
+def caller_of(persist: Persist, inner: Any) -> Any:
+    """A graph whose node calls another one on the thread "inner"."""
+
+    def call(state: Steps) -> Steps:
+        inner.invoke({"count": 0}, persist.config("inner"))
+        return {"log": ["called"]}
+
+    async def acall(state: Steps) -> Steps:
+        await inner.ainvoke({"count": 0}, persist.config("inner"))
+        return {"log": ["called"]}
+
+    builder = StateGraph(Steps)
+    builder.add_node("call", RunnableLambda(call, acall))
+    builder.add_edge(START, "call")
+    return persist.attach(builder.compile(checkpointer=persist.checkpointer))
+
+
+def statuses(rows: Any) -> list[tuple[Any, ...]]:
+    """The requests: on which thread they are recorded, which one waits, and how it went."""
+    events = rows(
+        "SELECT thread_id, checkpoint_thread_id, event_data, status, user_input FROM hitl_events"
+        " ORDER BY requested_at, event_data"
+    )
+    return [tuple(event.values()) for event in events]
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("again", [False, True], ids=["same process", "another process"])
+def test_a_called_graph_waits_on_its_own_thread(
+    migrated: str, rows: Any, mode: str, again: bool
+) -> None:
+    with Persist(migrated) as persist:
+        inner = askers(persist, a="first?", b="second?")
+        run(caller_of(persist, inner), mode, {"count": 0}, persist.config("outer", user="alice"))
+        if not again:
+            answer_by_recipe(persist, inner, mode)
+    if again:
+        with Persist(migrated) as persist:
+            answer_by_recipe(persist, askers(persist, a="first?", b="second?"), mode)
+    assert {s[2:] for s in statuses(rows)} >= {
+        ("first?", "completed", "yes"),
+        ("second?", "completed", "yes"),
+    }
+    assert {s[3] for s in statuses(rows)} <= {"completed", "cancelled"}
+    workflows = rows("SELECT thread_id, status FROM workflows ORDER BY 1")
+    assert [tuple(w.values()) for w in workflows] == [
+        ("inner", "completed"),
+        ("outer", "completed"),
+    ]
+
+
+def answer_by_recipe(persist: Persist, inner: Any, mode: str) -> None:
+    """Answer what waits one by one, as the README has it."""
+    asked = persist.history.pending()
+    assert [(e.thread_id, e.resume_thread_id) for e in asked] == [("outer", "inner")] * 2
+    assert asked == persist.history.pending(thread="inner")
+    for number in (2, 1):
+        event, *others = persist.history.pending()
+        assert len(others) == number - 1
+        resume: Any = Command(resume={event.interrupt_id: "yes"})
+        run(inner, mode, resume, persist.config(event.resume_thread_id, user="carol"))
+    assert persist.history.pending() == []
+
+
+def test_an_answer_to_the_calling_thread_answers_nothing(persist: Persist, rows: Any) -> None:
+    inner = askers(persist, a="sure?")
+    outer = caller_of(persist, inner)
+    outer.invoke({"count": 0}, persist.config("outer"))
+    (event,) = persist.history.pending()
+    outer.invoke(Command(resume={event.interrupt_id: "yes"}), persist.config("outer"))
+    assert statuses(rows) == [("outer", "inner", "sure?", "pending", None)]
+    inner.invoke(Command(resume="no"), persist.config("inner", user="carol"))
+    assert statuses(rows) == [("outer", "inner", "sure?", "completed", "no")]
+
+
+def test_what_a_called_graph_asks_outlives_its_callers_turn(persist: Persist, rows: Any) -> None:
+    graph = approval(persist)
+    graph.invoke({"count": 0}, persist.config("outer"))
+    inner = askers(persist, a="sure?")
+    outer = caller_of(persist, inner)
+    outer.invoke({"count": 0}, persist.config("outer"))
+    graph.invoke({"count": 0}, persist.config("outer"))
+    assert [s[:4] for s in statuses(rows)] == [
+        ("outer", None, {"note": None, "question": "publish?"}, "cancelled"),
+        ("outer", "inner", "sure?", "pending"),
+        ("outer", None, {"note": None, "question": "publish?"}, "pending"),
+    ]
+
+
+@pytest.mark.parametrize("by", ["its caller", "itself"])
+def test_a_new_input_ends_what_a_called_graph_asked(persist: Persist, rows: Any, by: str) -> None:
+    inner = askers(persist, a="sure?")
+    outer = caller_of(persist, inner)
+    outer.invoke({"count": 0}, persist.config("outer"))
+    if by == "itself":
+        inner.invoke({"count": 0}, persist.config("inner"))
+    else:
+        outer.invoke({"count": 0}, persist.config("outer"))
+    asked_again = ("inner", None) if by == "itself" else ("outer", "inner")
+    assert [s[:4] for s in statuses(rows)] == [
+        ("outer", "inner", "sure?", "cancelled"),
+        (*asked_again, "sure?", "pending"),
+    ]
+
+
+def test_a_called_graph_whose_thread_is_deleted_asks_nobody(persist: Persist, rows: Any) -> None:
+    caller_of(persist, askers(persist, a="sure?")).invoke({"count": 0}, persist.config("outer"))
+    persist.checkpointer.copy_thread("outer", "copy", record=True)
+    assert [event.thread_id for event in persist.history.pending()] == ["outer"]
+    persist.checkpointer.delete_thread("inner")
+    assert statuses(rows) == [("outer", "inner", "sure?", "cancelled", None)]
+
+
+def test_an_edit_of_a_called_graphs_state_is_its_answer(persist: Persist, rows: Any) -> None:
+    inner = askers(persist, a="sure?")
+    caller_of(persist, inner).invoke({"count": 0}, persist.config("outer"))
+    inner.update_state(persist.config("inner"), {"log": ["by hand"]}, as_node="a")
+    inner.invoke(None, persist.config("inner", user="carol"))
+    (event,) = rows(EVENTS)
+    assert (event["status"], event["user_decision"]) == ("completed", "edit")
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_node_answers_what_a_graph_asks_that_it_calls(
+    persist: Persist, rows: Any, mode: str
+) -> None:
+    """In the same run, and in a later one what a run of the called graph itself had asked."""
+    builder = StateGraph(Steps)
+    builder.add_node("ask", asking("ask", "name?", "age?"))
+    builder.add_edge(START, "ask")
+    inner = persist.attach(builder.compile(checkpointer=persist.checkpointer))
+    told: list[Any] = [{"count": 0}, Command(resume="Ann"), Command(resume=42)]
+
+    def call(state: Steps) -> Steps:
+        for value in told:
+            inner.invoke(value, persist.config("inner"))
+        return {}
+
+    async def acall(state: Steps) -> Steps:
+        for value in told:
+            await inner.ainvoke(value, persist.config("inner"))
+        return {}
+
+    outer = StateGraph(Steps)
+    outer.add_node("call", RunnableLambda(call, acall))
+    outer.add_edge(START, "call")
+    graph = persist.attach(outer.compile(checkpointer=persist.checkpointer))
+    run(graph, mode, {"count": 0}, persist.config("outer", user="alice"))
+    assert statuses(rows) == [
+        ("outer", "inner", "name?", "completed", "Ann"),
+        ("outer", "inner", "age?", "completed", 42),
+    ]
+    assert {event["username"] for event in rows(EVENTS)} == {"alice"}
+    inner.invoke(told.pop(0), persist.config("inner"))
+    run(graph, mode, {"count": 0}, persist.config("outer", user="alice"))
+    assert statuses(rows)[2:] == [
+        ("inner", None, "name?", "completed", "Ann"),
+        ("outer", "inner", "age?", "completed", 42),
+    ]
+
+
+def test_a_called_graph_that_pauses_waits(persist: Persist, rows: Any) -> None:
+    paused = chain_of(["x", "y"]).compile(checkpointer=persist.checkpointer, interrupt_before=["y"])
+    inner = persist.attach(paused)
+    caller_of(persist, inner).invoke({"count": 0}, persist.config("outer"))
+    asked = {"when": "before", "nodes": ["y"]}
+    assert statuses(rows) == [("outer", "inner", asked, "pending", None)]
+    inner.invoke(None, persist.config("inner"))
+    assert statuses(rows) == [("outer", "inner", asked, "completed", None)]
 
 
 # --- the functional API ---

@@ -427,6 +427,23 @@ def test_an_interrupted_graph_goes_on_in_the_next_workflow(
     ]
 
 
+@pytest.mark.parametrize("by", ["hand", "a run"])
+def test_a_graph_within_waits_on_its_own_thread(
+    recorder: Recorder, persist: Persist, rows: Rows, by: str
+) -> None:
+    graph = persist.attach(approval_graph().compile(checkpointer=persist.checkpointer))
+    with recorder.start_workflow("ask", thread_id="job"), recorder.node("run"):
+        graph.invoke({"count": 0}, persist.config("t"))
+    (event,) = persist.history.pending()
+    assert (event.thread_id, event.resume_thread_id) == ("job", "t")
+    if by == "hand":
+        with recorder.start_workflow("answer", thread_id="other job"), recorder.node("run"):
+            graph.invoke(Command(resume="yes"), persist.config("t"))
+    else:
+        graph.invoke(Command(resume="yes"), persist.config("t"))
+    assert values(rows("SELECT status, user_input FROM hitl_events")) == [("completed", "yes")]
+
+
 def test_a_recorder_of_another_database_is_not_joined(
     recorder: Recorder, persist: Persist, migrated_anew: str
 ) -> None:

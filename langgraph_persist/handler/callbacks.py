@@ -225,6 +225,7 @@ class PersistCallbackHandler(GraphCallbackHandler):
         span.parses = (inputs,) if kwargs.get("run_type") == "parser" else None
         self._spans.add(span)
         self._enter_graph(span)
+        self._humans.called(span, inputs)
         if metadata and metadata.get("langgraph_node") == name == START:
             self._skipped.starts(span, name, metadata.get("langgraph_step"), _namespace(metadata))
 
@@ -240,6 +241,7 @@ class PersistCallbackHandler(GraphCallbackHandler):
         elif span.parses is not None:
             self._parsed.by_parser(span, kwargs.get("inputs", span.parses[0]), outputs)
         elif span.call is not None and not span.ends_root:
+            self._humans.proceed_in(span)
             self.journal.runs.unbind(span.root.run, span.call.token)
         self._follow(span, outputs)
         return self._complete_root(span, outputs)
@@ -557,7 +559,7 @@ class PersistCallbackHandler(GraphCallbackHandler):
         if within is None:
             run = Run(run_id, _thread_of(call, given) or str(run_id), None)
         else:
-            run = within.workflow.run.part()
+            run = within.workflow.run.part(_thread_of(call, given))
         keep = self._recording.keep(run)
         told = root_input(without(_asked(inputs, kind), keep.capture.channels))
         is_graph = call is not None or "ls_integration" in given
@@ -734,6 +736,7 @@ class PersistCallbackHandler(GraphCallbackHandler):
         self._skipped.starts(span, identity.node_name, identity.step, identity.checkpoint_ns)
         if root.answers:
             self._humans.proceed(root)
+        self._humans.proceed_in(parent.graph)
         keep = self._recording.keep(root.run, span.node)
         given = keep.document(traced_input(span, inputs, self.failures))
         self._recording.begin_node(root, span.node, keep.rows, fields | {"input_data": given})

@@ -4,22 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from datetime import timedelta
-from typing import Any
-from uuid import uuid5
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+from uuid import UUID, uuid5
 
 from langgraph import errors
 from langgraph.callbacks import GraphInterruptEvent
 from langgraph.errors import GraphInterrupt
 from langgraph.types import Interrupt
 
-from langgraph_persist.extract import clean_text, hitl_answers, hitl_request, is_a, to_json
+from langgraph_persist.extract import (
+    clean_text,
+    hitl_answers,
+    hitl_request,
+    is_a,
+    is_resume,
+    to_json,
+)
 from langgraph_persist.handler.calls import next_nodes
 from langgraph_persist.handler.recording import Recording
 from langgraph_persist.handler.spans import Root, Span
-from langgraph_persist.journal import Clock, Fields, OpenNode, Rows
+from langgraph_persist.journal import Clock, Fields, Loaded, OpenNode, Rows
 
 _PAUSE = "pause"
+_ASKED = ("interrupt_id", "event_type")
 _MOMENTS = {"interrupt_before": "before", "interrupt_after": "after"}
 
 
@@ -36,12 +44,17 @@ class Humans:
         """A run starts that is to go on with this."""
         root.answers = hitl_answers(inputs)
 
+    def called(self, span: Span, inputs: Any) -> None:
+        """A node has called a graph, which may go on with this on a thread of its own."""
+        if _thread_apart(span) is not None and is_resume(inputs):
+            span.answers = hitl_answers(inputs)
+
     def failed(self, span: Span, error: BaseException) -> None:
         """A node has ended so: it may ask for a human, or not take what it was told."""
         assert span.node is not None
         if is_a(error, GraphInterrupt):
             raised = error.args[0] if error.args else ()
-            self._ask(span.root, span.node, raised)
+            self._ask(span.root, span.node, raised, span.node.graph.thread_id)
             if not raised:
                 span.root.paused_in = span.root.paused_in or span.node
         elif is_invalid_resume(error):
@@ -49,67 +62,126 @@ class Humans:
 
     def interrupted(self, span: Span, event: GraphInterruptEvent) -> None:
         """A graph has stopped, for what its nodes asked or because it was compiled to."""
-        if span.node is not None:
-            return  # a graph that a node calls; the node goes on
-        span.root.interrupted = True
-        if event.interrupts:
-            self._ask(span.root, None, event.interrupts)
+        root = span.root
+        if span.node is None:
+            root.interrupted = True
+            node, thread_id = root.paused_in, root.run.home
+        elif (apart := _thread_apart(span)) is not None:
+            node, thread_id = span.node, apart
         else:
-            self._pause(span.root, event)
+            return  # a graph that a node calls; the node goes on
+        if event.interrupts:
+            self._ask(root, None, event.interrupts, thread_id)
+        else:
+            self._pause(root, node, event, thread_id)
 
     def proceed(self, root: Root) -> None:
         """The run goes on: what it was told has been taken as an answer."""
         with root.lock:
             answers, root.answers = root.answers, None
         if answers:
-            self._recording.send(root, [("hitl_answers", self._answer(root, a)) for a in answers])
+            asked = Asked(root.run.home, root.asked_in, root.loaded, root.clock.at)
+            self._recording.send(root, self._answered(root, answers, asked))
 
-    def _answer(self, root: Root, answer: Fields) -> Fields:
+    def proceed_in(self, span: Span | None) -> None:
+        """A graph that a node has called goes on: it has taken as an answer what it was told."""
+        if span is None or not span.answers:
+            return
+        root, answers, thread_id = span.root, span.answers, span.thread_id
+        span.answers = None
+        assert thread_id is not None
+        loaded, at = root.run.loads.get(thread_id), span.clock.at
+        rows: Rows = []
+        if loaded is not None:
+            asked = Asked(thread_id, loaded.workflow_id, loaded, at)
+            rows = self._answered(root, answers, asked)
+        for answer in answers:
+            told = answer | {"status": "completed", "user": root.user, "responded_at": at}
+            rows += self._taken_back(root, thread_id, told)
+        self._recording.send(root, rows)
+
+    def _answered(self, root: Root, answers: Sequence[Fields], asked: Asked) -> Rows:
+        run, loaded = root.run, asked.loaded
         whose: Fields = {
-            "thread_id": root.run.thread_id,
-            "workflow_id": root.asked_in,
-            "run_id": root.run.id,
+            "workflow_id": asked.workflow_id,
+            "run_id": run.id,
             "user": root.user,
-            "responded_at": root.clock.at,
+            "responded_at": asked.at,
         }
-        if (
-            root.loaded is not None
-            and root.loaded.source == "update"
-            and not answer["interrupt_id"]
-        ):
+        if loaded is not None and loaded.source == "update":
             # A human has changed the state instead of answering.
-            answer = answer | {"event_type": None, "user_decision": "edit"}
-        return whose | answer
+            edit = {"event_type": None, "user_decision": "edit"}
+            answers = [answer | (edit if not answer["interrupt_id"] else {}) for answer in answers]
+        own, place = asked.place(run.thread_id), asked.recorded(run.thread_id)
+        rows: Rows = [("hitl_answers", whose | place | answer) for answer in answers]
+        if place != own:
+            # What is not answered this run asks again, and records where it is recorded itself.
+            rows.append(("superseded", place | {"id": run.workflow_id}))
+            whose["workflow_id"] = run.workflow_id
+            rows += [("hitl_answers", whose | own | answer) for answer in answers]
+        return rows
 
-    def _ask(self, root: Root, node: OpenNode | None, interrupts: Sequence[Interrupt]) -> None:
+    def _taken_back(self, root: Root, thread_id: str, answer: Fields) -> Rows:
+        """The rows of what the run itself has asked on a thread, and now answers."""
+        run, asked = root.run, answer["interrupt_id"]
+        with root.lock:
+            keys = [k for k in run.questions if k[0] == thread_id and asked in (None, k[1])]
+            found = [run.questions.pop(key) for key in keys]
+        kind = answer["event_type"]
+        told = {name: value for name, value in answer.items() if name not in _ASKED}
+        return [("hitl_events", f | told) for f in found if kind in (None, f["event_type"])]
+
+    def _ask(
+        self,
+        root: Root,
+        node: OpenNode | None,
+        interrupts: Sequence[Interrupt],
+        thread_id: str,
+    ) -> None:
         """Where an interrupt passes several nodes, the innermost tells it first."""
         for interrupt in interrupts:
-            if interrupt.id in root.requests:
+            if not self._is_news(root, interrupt.id, thread_id):
                 continue
-            root.requests.add(interrupt.id)
             at = Clock().at
-            fields = self._request(root, interrupt.id, at)
+            fields = self._request(root, interrupt.id, at, thread_id)
             fields |= {"interrupt_id": clean_text(interrupt.id)}
             fields |= hitl_request(interrupt, at, self._timeout)
             fields["node_id"] = node.fields["id"] if node else None
-            root.run.requests[interrupt.id] = ("hitl_events", fields)
+            self._wait(root, interrupt.id, fields, thread_id)
 
-    def _pause(self, root: Root, event: GraphInterruptEvent) -> None:
+    def _is_news(self, root: Root, interrupt_id: str, thread_id: str) -> bool:
+        if thread_id != root.run.home:
+            return (thread_id, interrupt_id) not in root.run.questions
+        known = interrupt_id in root.requests
+        root.requests.add(interrupt_id)
+        return not known
+
+    def _wait(self, root: Root, name: str, fields: Fields, thread_id: str) -> None:
+        if thread_id != root.run.home:
+            root.run.questions[thread_id, name] = fields
+        root.run.requests[name] = ("hitl_events", fields)
+
+    def _pause(
+        self, root: Root, node: OpenNode | None, event: GraphInterruptEvent, thread_id: str
+    ) -> None:
         at = Clock().at
-        node = root.paused_in
+        name = _PAUSE if thread_id == root.run.home else f"{_PAUSE} {thread_id}"
         told: Fields = {"when": _MOMENTS.get(event.status), "nodes": next_nodes()}
-        fields = self._request(root, _PAUSE, at) | {
+        fields = self._request(root, name, at, thread_id) | {
             "node_id": node.fields["id"] if node else None,
             "event_type": _PAUSE,
             "event_data": to_json({k: v for k, v in told.items() if v}),
             "timeout_at": None if self._timeout is None else at + self._timeout,
         }
-        root.run.requests[_PAUSE] = ("hitl_events", fields)
+        self._wait(root, name, fields, thread_id)
 
-    def _request(self, root: Root, name: str, at: Any) -> Fields:
+    def _request(self, root: Root, name: str, at: datetime, thread_id: str) -> Fields:
+        apart = thread_id != root.run.home
         return {
             "thread_id": root.run.thread_id,
-            "id": uuid5(root.run.id, name),
+            # A node may answer what a graph asks, and be asked again.
+            "id": uuid5(root.run.id, f"{thread_id} {name} {at}" if apart else name),
+            "checkpoint_thread_id": thread_id if thread_id != root.run.thread_id else None,
             "workflow_id": root.run.workflow_id,
             "run_id": root.run.id,
             "requested_at": at,
@@ -118,11 +190,12 @@ class Humans:
     def _ask_again(self, span: Span) -> None:
         root = span.root
         assert span.node is not None
+        asked = Asked(root.run.home, root.asked_in, root.loaded, root.clock.at)
         rows: Rows = [
             (
                 "hitl_refusals",
                 {
-                    "thread_id": root.run.thread_id,
+                    "thread_id": asked.recorded(root.run.thread_id)["thread_id"],
                     "workflow_id": root.asked_in,
                     "task_id": span.node.fields["task_id"],
                     "responded_at": root.clock.at,
@@ -130,6 +203,35 @@ class Humans:
             )
         ]
         self._recording.send(root, rows)
+
+
+class Asked(NamedTuple):
+    """Where what is answered was asked, and when it is answered."""
+
+    thread_id: str
+    """The thread that waits."""
+    workflow_id: UUID | None
+    loaded: Loaded | None
+    """The checkpoint that waits, if it is ours."""
+    at: datetime
+
+    def recorded(self, default: str) -> Fields:
+        """The columns that say where it is recorded, and which other thread waits."""
+        if self.loaded is None:
+            return self.place(default)
+        return self.place(self.loaded.recorded_on or self.thread_id)
+
+    def place(self, thread_id: str) -> Fields:
+        """The columns of what is recorded on this thread."""
+        waits = self.thread_id if self.thread_id != thread_id else None
+        return {"thread_id": thread_id, "checkpoint_thread_id": waits}
+
+
+def _thread_apart(span: Span) -> str | None:
+    """The thread that a graph which a node calls saves on, where it is not its caller's."""
+    outer = span.parent.graph if span.parent is not None else None
+    callers = outer.thread_id if outer is not None else None
+    return span.thread_id if span.thread_id != (callers or span.root.run.home) else None
 
 
 def is_invalid_resume(error: BaseException) -> bool:

@@ -27,6 +27,7 @@ from langgraph_persist.journal import (
     Unit,
     current_run,
     instance_id,
+    superseded,
 )
 from langgraph_persist.usage import total
 
@@ -101,7 +102,7 @@ class Recording:
             if root.kind != "start":
                 root.workflow["replay_of"] = loaded.workflow_id if loaded else None
             if self._leaves_behind(root):
-                rows = [("superseded", {"thread_id": run.thread_id, "id": run.id})]
+                rows = superseded(run.thread_id, run.id, loaded)
         return self._opening_rows(root) + rows
 
     def _leaves_behind(self, root: Root) -> bool:

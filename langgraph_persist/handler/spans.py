@@ -186,6 +186,8 @@ class Span:
     """Who told of a root, to know a second run with the same id from the same event again."""
     caller: weakref.ref[Any] | None = None
     """What is alive as long as the call is."""
+    answers: list[Fields] | None = None
+    """What a graph that a node has called is told of what it asked, until it goes on with it."""
     task: weakref.ref[asyncio.Task[Any]] | None = None
     """The task that an asynchronous node runs in."""
 

@@ -25,6 +25,8 @@ class HitlEvent:
     response_schema: Any
     interrupt_id: str | None
     """What ``Command(resume={interrupt_id: answer})`` answers it by."""
+    checkpoint_thread_id: str | None
+    """The thread that waits, where a node called a graph which saves on a thread of its own."""
     status: str
     """pending, completed, timeout or cancelled."""
     user: str | None
@@ -37,6 +39,11 @@ class HitlEvent:
     timeout_at: datetime | None
     missing: dict[str, str] | None
     """What could not be recorded and why, by column or event."""
+
+    @property
+    def resume_thread_id(self) -> str:
+        """The thread to resume."""
+        return self.checkpoint_thread_id or self.thread_id
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, HitlEvent):

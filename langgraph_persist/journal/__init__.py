@@ -26,6 +26,7 @@ from langgraph_persist.journal.runs import (
     current_place,
     current_run,
     place_in,
+    superseded,
 )
 from langgraph_persist.journal.share import release, share
 from langgraph_persist.journal.starts import Start
@@ -76,4 +77,5 @@ __all__ = [
     "place_in",
     "release",
     "share",
+    "superseded",
 ]

@@ -40,7 +40,8 @@ def counted_first(table: str, group: Group) -> Counted:
     if table != "workflows":
         return {}
     workflows = group.rows.get("workflows", {})
-    superseding = {row["thread_id"]: row["id"] for row in _rows(group, "superseded")}
+    left_behind = [r for r in _rows(group, "superseded") if r["checkpoint_thread_id"] is None]
+    superseding = {row["thread_id"]: row["id"] for row in left_behind}
     rows = [
         _only(_WORKFLOW, _superseded(row, superseding))
         for row in workflows.values()

@@ -97,6 +97,8 @@ class Loaded(NamedTuple):
     """Who saved it: input, loop, update or fork."""
     progress: Callable[[], Progress | None]
     """Looks up how far its workflow has come."""
+    recorded_on: str | None = None
+    """The thread that the workflow is recorded on, where it is another than the checkpoint's."""
 
 
 class Saved(NamedTuple):
@@ -168,6 +170,8 @@ class Run:
     def __init__(self, run_id: UUID, thread_id: str, workflow_id: UUID | None) -> None:
         self.id = run_id
         self.thread_id = thread_id
+        self.home = thread_id
+        """The thread that its own graph saves on; in a workflow recorded by hand any other one."""
         self.workflow_id = workflow_id
         """None while it is not known which workflow this run continues."""
         self.on_loaded: Callable[[Loaded | None], None] | None = None
@@ -176,6 +180,10 @@ class Run:
         """Whether there was a checkpoint that it starts from."""
         self.requests: dict[str, tuple[str, Fields]] = {}
         """Rows of what it asks humans, by interrupt, until their interrupts are saved."""
+        self.questions: dict[tuple[str, str], Fields] = {}
+        """What the graphs that its nodes call wait for, by their own threads and interrupts."""
+        self.loads: dict[str, Loaded] = {}
+        """The checkpoints, by thread, that its graphs go on from."""
         self.threads = {thread_id}
         self.calls: list[object] = []
         """What marks the configs of the graphs that are being called in this run."""
@@ -209,9 +217,10 @@ class Run:
         self._written: set[str] = set()
         """The tasks whose writes were put, but not yet the checkpoint that takes them up."""
 
-    def part(self) -> Run:
+    def part(self, home: str | None) -> Run:
         """The same run, for a graph that is called in it and saves checkpoints of its own."""
         part = Run(self.id, self.thread_id, self.workflow_id)
+        part.home = home or self.thread_id
         part.whole = self
         return part
 
@@ -267,19 +276,27 @@ class Run:
         """The node that executes, or executed, this task, until its result is recorded."""
         return self._tasks.get(task_id)
 
-    def loaded(self, checkpoint: Loaded | None) -> None:
-        """A checkpoint of the run's own graph was read, or there is none."""
+    def loaded(self, thread_id: str, checkpoint: Loaded | None) -> None:
+        """The checkpoint was read that a graph goes on from, or there is none."""
+        if checkpoint is not None:
+            self.loads[thread_id] = checkpoint
+        if thread_id != self.home:
+            return
         self.continues = self.continues or checkpoint is not None
         callback, self.on_loaded = self.on_loaded, None
         if callback is not None:
             callback(checkpoint)
 
-    def supersede(self) -> Rows:
-        """The rows that end what the thread was doing before this run's input, once."""
-        if not self.continues or self.workflow_id is None:
+    def supersede(self, thread_id: str) -> Rows:
+        """The rows that end what a thread was doing before a new input of its graph, once."""
+        loaded = self.loads.pop(thread_id, None)
+        if loaded is None or self.workflow_id is None:
             return []
-        self.continues = False
-        return [("superseded", {"thread_id": self.thread_id, "id": self.workflow_id})]
+        with self._lock:
+            asked = [key for key in self.questions if key[0] == thread_id]
+            left = [self.questions.pop(key) | {"status": "cancelled"} for key in asked]
+        rows: Rows = [("hitl_events", fields) for fields in left]
+        return superseded(thread_id, self.workflow_id, loaded) + rows
 
     def take_requests(self, interrupt_ids: Iterable[str]) -> Rows:
         """The rows of what these interrupts ask."""
@@ -373,6 +390,10 @@ class Run:
             "checkpoint_thread_id": self.foreign(node.graph),
         }
 
+    def recorded_on(self, graph: Graph) -> str | None:
+        """The thread that the run is recorded on, where the graph saves on another one."""
+        return self.thread_id if graph.thread_id != self.thread_id else None
+
     def foreign(self, graph: Graph) -> str | None:
         """The thread that the graph's checkpoints are on, where it is not that of the record."""
         return graph.thread_id if graph.thread_id != self.thread_id else None
@@ -388,6 +409,16 @@ class Run:
 def _place(result: Fields) -> Fields:
     """Where the result is, for what has none of its own."""
     return {k: result.get(k) for k in ("checkpoint_id", "checkpoint_thread_id")}
+
+
+def superseded(thread_id: str, workflow_id: UUID, loaded: Loaded | None) -> Rows:
+    """The rows that end what was going on in a thread, wherever that is recorded."""
+    own = {"thread_id": thread_id, "id": workflow_id, "checkpoint_thread_id": None}
+    rows: Rows = [("superseded", own)]
+    if loaded is not None and loaded.recorded_on is not None:
+        elsewhere = {"thread_id": loaded.recorded_on, "checkpoint_thread_id": thread_id}
+        rows.append(("superseded", own | elsewhere))
+    return rows
 
 
 def _ancestors(node: OpenNode) -> Iterator[OpenNode]:

@@ -273,6 +273,11 @@ class HitlEvent(Times, Gaps, Base):
             "timeout_at",
             postgresql_where=text("status = 'pending' AND timeout_at IS NOT NULL"),
         ),
+        Index(
+            "hitl_events_checkpoint_thread_id_idx",
+            "checkpoint_thread_id",
+            postgresql_where=text("status = 'pending' AND checkpoint_thread_id IS NOT NULL"),
+        ),
     )
     _shown = ("event_type", "status", "user_decision")
 
@@ -294,6 +299,7 @@ class HitlEvent(Times, Gaps, Base):
     timeout_at: Mapped[datetime | None]
     interrupt_id: Mapped[str | None]
     response_schema: Mapped[dict[str, Any] | None]
+    checkpoint_thread_id: Mapped[str | None]
 
     workflow: Mapped[Workflow] = relationship(back_populates="hitl_events")
     user: Mapped[User | None] = relationship(back_populates="hitl_events")

@@ -94,6 +94,9 @@ DictRows: TypeAlias = "list[DictRow]"
 _EXACT = "langgraph_persist_exact"
 """The key of metadata under which what JSON cannot hold is kept."""
 
+_RECORDED_ON = "langgraph_persist_recorded_on"
+"""The key of metadata for the thread that a run is recorded on, where it saves on another one."""
+
 # The sources of checkpoints that leave behind what was pending on their thread.
 _NEW = ("input", "fork")
 
@@ -267,13 +270,14 @@ class PersistSaver(PostgresSaver):
         versions = self._blob_versions(thread_id, ns, rich, checkpoint, new_versions)
         run, graph = self.journal.runs.find(config, thread_id, ns)
         whose = run or edit
+        recorded_on = run.recorded_on(graph) if run else edit and edit.recorded_on
         row: Fields = {
             "thread_id": thread_id,
             "checkpoint_ns": ns,
             "checkpoint_id": checkpoint["id"],
             "parent_checkpoint_id": parent,
             "checkpoint": to_json({**checkpoint, "channel_values": inline}),
-            "metadata": self._dump_metadata(thread_id, config, metadata),
+            "metadata": self._dump_metadata(thread_id, config, metadata, recorded_on),
             "workflow_id": whose.workflow_id if whose else None,
         }
         try:
@@ -366,8 +370,8 @@ class PersistSaver(PostgresSaver):
         """The record rows that were waiting for this checkpoint, with the state it holds."""
         step = metadata.get("step", -1)
         run.saves(graph, step, checkpoint["id"])
-        own = graph.thread_id == run.thread_id and not graph.checkpoint_ns
-        rows = run.supersede() if own and metadata.get("source") in _NEW else []
+        is_new = metadata.get("source") in _NEW and not graph.checkpoint_ns
+        rows = run.supersede(graph.thread_id) if is_new else []
         if not run.awaits(graph, step):
             return rows
         foreign = run.foreign(graph)
@@ -393,7 +397,7 @@ class PersistSaver(PostgresSaver):
             params["thread_id"],
             lambda conn: conn.cursor(row_factory=tuple_row).execute(sql, params).fetchone(),
         )
-        return Edit(edit, *(found or (None, False)))
+        return Edit(edit, *(found or (None, False, None)))
 
     def _state(self, thread_id: str, ns: str, checkpoint: Checkpoint) -> tuple[Any, Rows]:
         """The ``nodes.state`` of a checkpoint, and the rows of values not stored before."""
@@ -455,7 +459,11 @@ class PersistSaver(PostgresSaver):
         return Unit(thread_id, record, writes=rows, replace_writes=replace, in_run=in_run)
 
     def _dump_metadata(
-        self, thread_id: str, config: RunnableConfig, metadata: CheckpointMetadata
+        self,
+        thread_id: str,
+        config: RunnableConfig,
+        metadata: CheckpointMetadata,
+        recorded_on: str | None,
     ) -> orjson.Fragment:
         """Metadata as JSON; what JSON would change is there a second time, exactly."""
         # As LangGraph's helper does, which drops NUL from strings.
@@ -469,6 +477,8 @@ class PersistSaver(PostgresSaver):
         if odd := odd_items(found):
             type_, data = self._dumps(thread_id, None, "metadata", odd)
             found[_EXACT] = [type_, base64.b64encode(data).decode()]
+        if recorded_on is not None:
+            found[_RECORDED_ON] = recorded_on
         return to_json(found)
 
     def _load_checkpoint_tuple(self, value: DictRow) -> CheckpointTuple:
@@ -479,6 +489,7 @@ class PersistSaver(PostgresSaver):
 
     def _load(self, value: DictRow) -> CheckpointTuple:
         metadata = value["metadata"]
+        metadata.pop(_RECORDED_ON, None)
         if exact := metadata.pop(_EXACT, None):
             odd = self.serde.loads_typed((exact[0], base64.b64decode(exact[1])))
             kept = {k: v for k, v in metadata.items() if k not in map(clean_text, odd)}
@@ -743,18 +754,20 @@ class PersistSaver(PostgresSaver):
             run.saves(graph)
         else:
             run.saves(graph, row["metadata"].get("step", -1), row["checkpoint_id"])
-        if graph.checkpoint_ns == "" and graph.thread_id == run.thread_id:
+        if graph.checkpoint_ns == "":
             if row is None:
-                self.journal.runs.forget(run.thread_id)
-            if row is not None and not run.continues:
-                self.journal.reaper.suspect(run.thread_id)
-            run.loaded(self._loaded(row) if row else None)
+                self.journal.runs.forget(graph.thread_id)
+            elif graph.thread_id == run.home and not run.continues:
+                self.journal.reaper.suspect(run.home)
+            run.loaded(graph.thread_id, self._loaded(row) if row else None)
 
     def _loaded(self, row: DictRow) -> Loaded:
         """What a run is told of the checkpoint that it starts from."""
         workflow_id = cast("UUID | None", row["workflow_id"])
         look_up = partial(self._progress, row["thread_id"], workflow_id)
-        return Loaded(row["checkpoint_id"], workflow_id, row["metadata"].get("source"), look_up)
+        metadata = row["metadata"]
+        source, recorded_on = metadata.get("source"), metadata.get(_RECORDED_ON)
+        return Loaded(row["checkpoint_id"], workflow_id, source, look_up, recorded_on)
 
     def _progress(self, thread_id: str, workflow_id: UUID | None) -> Progress | None:
         if workflow_id is None:
@@ -785,7 +798,8 @@ class PersistSaver(PostgresSaver):
         self._settle(thread_id)
         names = ["delete_checkpoints", "delete_blobs", "delete_writes"]
         kept = ["mark_session", "cancel_workflows", "cancel_requests"]
-        names += [*(kept if record == "keep" else ["delete_session"]), "reopen_periods"]
+        names += kept if record == "keep" else ["delete_session"]
+        names += ["cancel_requests_elsewhere", "reopen_periods"]
         periods = Jsonb(self._recorded_periods(thread_id), dumps=orjson.dumps)
         self._transact(names, {"thread_id": thread_id, "rows": periods})
         self.journal.runs.forget(thread_id)

@@ -21,7 +21,9 @@ class Edit(NamedTuple):
     edit: StateEdit
     workflow_id: UUID | None
     recorded: bool
-    """Whether the workflow's record is still there."""
+    """Whether the workflow's record is still there, on the checkpoint's thread."""
+    recorded_on: str | None
+    """The thread that it is recorded on, where that is another one."""
 
 
 def update_rows(

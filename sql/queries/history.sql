@@ -52,8 +52,8 @@ ORDER BY r.attempt, n.execution_order, n.started_at, n.id
 -- What a workflow asked humans, in its order.
 SELECT
     h.thread_id, h.id, h.workflow_id, h.run_id, h.node_id, n.node_name, h.event_type,
-    h.event_data, h.response_schema, h.interrupt_id, h.status, u.username AS "user",
-    h.user_input, h.user_decision, h.requested_at, h.responded_at, h.timeout_at, h.missing
+    h.event_data, h.response_schema, h.interrupt_id, h.checkpoint_thread_id, h.status,
+    u.username AS "user", h.user_input, h.user_decision, h.requested_at, h.responded_at, h.timeout_at, h.missing
 FROM {{schema}}.hitl_events AS h
 LEFT JOIN {{schema}}.nodes AS n ON n.thread_id = h.thread_id AND n.id = h.node_id
 LEFT JOIN {{schema}}.users AS u ON u.id = h.user_id
@@ -64,14 +64,18 @@ ORDER BY h.requested_at, h.id
 -- A page of what waits for a human, longest waiting first; every filter is optional.
 SELECT
     h.thread_id, h.id, h.workflow_id, h.run_id, h.node_id, n.node_name, h.event_type,
-    h.event_data, h.response_schema, h.interrupt_id, h.status, NULL AS "user",
-    h.user_input, h.user_decision, h.requested_at, h.responded_at, h.timeout_at, h.missing
+    h.event_data, h.response_schema, h.interrupt_id, h.checkpoint_thread_id, h.status,
+    NULL AS "user", h.user_input, h.user_decision, h.requested_at, h.responded_at, h.timeout_at,
+    h.missing
 FROM {{schema}}.hitl_events AS h
 JOIN {{schema}}.workflows AS w ON w.thread_id = h.thread_id AND w.id = h.workflow_id
 LEFT JOIN {{schema}}.nodes AS n ON n.thread_id = h.thread_id AND n.id = h.node_id
 LEFT JOIN {{schema}}.users AS u ON u.id = w.user_id
 WHERE h.status = 'pending' AND (h.timeout_at IS NULL OR h.timeout_at > now())
-    AND (%(thread_id)s::text IS NULL OR h.thread_id = %(thread_id)s)
+    AND (
+        %(thread_id)s::text IS NULL
+        OR h.thread_id = %(thread_id)s OR h.checkpoint_thread_id = %(thread_id)s
+    )
     AND (%(user)s::text IS NULL OR u.username = %(user)s)
     AND (
         %(after)s::timestamptz IS NULL

@@ -1,15 +1,17 @@
 -- superseded --
--- Cancels what a new input on the thread leaves behind: requests to humans, interrupted workflows.
+-- Cancels what a new input on a thread leaves behind: requests to humans, interrupted workflows.
+-- Those of a graph that was called in a node are recorded on the caller's thread.
 WITH left_behind AS (
     UPDATE {{schema}}.workflows AS w SET status = 'cancelled', updated_at = now()
-    FROM jsonb_to_recordset(%(rows)s) AS e (thread_id text, id uuid)
+    FROM jsonb_to_recordset(%(rows)s) AS e (thread_id text, id uuid, checkpoint_thread_id text)
     WHERE w.thread_id = e.thread_id AND w.id <> e.id AND w.status = 'interrupted'
-        AND w.thread_id = ANY(%(threads)s)
+        AND e.checkpoint_thread_id IS NULL AND w.thread_id = ANY(%(threads)s)
 )
 UPDATE {{schema}}.hitl_events AS t SET status = 'cancelled', updated_at = now()
-FROM jsonb_to_recordset(%(rows)s) AS e (thread_id text, id uuid)
-WHERE t.thread_id = e.thread_id AND t.workflow_id <> e.id AND t.status = 'pending'
-    AND t.thread_id = ANY(%(threads)s)
+FROM jsonb_to_recordset(%(rows)s) AS e (thread_id text, id uuid, checkpoint_thread_id text)
+WHERE t.thread_id = e.thread_id AND t.status = 'pending' AND t.thread_id = ANY(%(threads)s)
+    AND t.checkpoint_thread_id IS NOT DISTINCT FROM e.checkpoint_thread_id
+    AND (t.workflow_id <> e.id OR e.checkpoint_thread_id IS NOT NULL)
 
 -- hitl_answers --
 -- What humans answered: to one interrupt, or to all that the workflow's earlier runs had asked.
@@ -17,7 +19,7 @@ WITH answers AS (
     SELECT e.*, u.id AS user_id
     FROM jsonb_to_recordset(%(rows)s) AS e (
         thread_id text, workflow_id uuid, run_id uuid, interrupt_id text, event_type text,
-        "user" text, user_input jsonb, user_decision text, responded_at timestamptz
+        checkpoint_thread_id text, "user" text, user_input jsonb, user_decision text, responded_at timestamptz
     )
     LEFT JOIN {{schema}}.users AS u ON u.username = e."user"
 )
@@ -33,6 +35,7 @@ WHERE t.thread_id = a.thread_id AND t.workflow_id = a.workflow_id
     AND t.thread_id = ANY(%(threads)s)
     AND t.status IN ('pending', 'timeout')
     AND t.run_id IS DISTINCT FROM a.run_id
+    AND t.checkpoint_thread_id IS NOT DISTINCT FROM a.checkpoint_thread_id
     AND (a.interrupt_id IS NULL OR t.interrupt_id = a.interrupt_id)
     AND (a.event_type IS NULL OR t.event_type = a.event_type)
 
@@ -55,18 +58,25 @@ WHERE t.thread_id = e.thread_id AND t.workflow_id = e.workflow_id
 
 -- hitl_events --
 -- Requests to humans, for the todo that waits or is in progress; one raised again is asked once.
+-- What a run has asked it may answer itself, where a node resumes a graph that it has called.
 INSERT INTO {{schema}}.hitl_events AS t (
     thread_id, id, workflow_id, run_id, plan_id, todo_id, node_id, event_type, event_data,
-    response_schema, requested_at, timeout_at, interrupt_id, missing
+    response_schema, requested_at, timeout_at, interrupt_id, checkpoint_thread_id, status,
+    user_id, user_input, user_decision, responded_at, missing
 )
 SELECT DISTINCT ON (r.thread_id, r.id)
     r.thread_id, r.id, r.workflow_id, r.run_id, plan.id, todo.id, r.node_id, r.event_type,
-    r.event_data, r.response_schema, r.requested_at, r.timeout_at, r.interrupt_id, r.missing
-FROM jsonb_populate_recordset(NULL::{{schema}}.hitl_events, %(rows)s) AS r
+    r.event_data, r.response_schema, r.requested_at, r.timeout_at, r.interrupt_id,
+    r.checkpoint_thread_id, coalesce(r.status, 'pending'), u.id, r.user_input, r.user_decision,
+    r.responded_at, r.missing
+FROM jsonb_array_elements(%(rows)s) AS e (fields)
+CROSS JOIN LATERAL jsonb_populate_record(NULL::{{schema}}.hitl_events, e.fields) AS r
+LEFT JOIN {{schema}}.users AS u ON u.username = e.fields ->> 'user'
 LEFT JOIN (
-    SELECT p.thread_id, p.workflow_id, p.interrupt_id FROM {{schema}}.hitl_events AS p
+    SELECT p.thread_id, p.id, p.workflow_id, p.interrupt_id FROM {{schema}}.hitl_events AS p
     WHERE p.status = 'pending' AND p.thread_id = ANY(%(threads)s)
-) AS asked USING (thread_id, workflow_id, interrupt_id)
+) AS asked ON asked.thread_id = r.thread_id AND asked.workflow_id = r.workflow_id
+    AND asked.interrupt_id = r.interrupt_id AND asked.id <> r.id
 LEFT JOIN (
     SELECT DISTINCT ON (l.thread_id) l.thread_id, l.id FROM {{schema}}.plans AS l
     WHERE l.thread_id = ANY(%(threads)s) AND l.status NOT IN ('completed', 'failed', 'cancelled')
@@ -84,7 +94,14 @@ LEFT JOIN (
 WHERE asked.thread_id IS NULL
 ORDER BY
     r.thread_id, r.id, r.event_data ->> 'todo_id' = ANY(todo.names) DESC NULLS LAST, todo.id
-ON CONFLICT (thread_id, id) DO NOTHING
+ON CONFLICT (thread_id, id) DO UPDATE SET
+    status = excluded.status,
+    user_id = excluded.user_id,
+    user_input = excluded.user_input,
+    user_decision = excluded.user_decision,
+    responded_at = excluded.responded_at,
+    updated_at = excluded.updated_at
+WHERE t.status = 'pending' AND excluded.status <> 'pending'
 
 -- last_workflow --
 -- The workflow that a thread began last.

@@ -18,6 +18,11 @@ WHERE w.thread_id = %(thread_id)s AND w.status = 'interrupted'
 UPDATE {{schema}}.hitl_events AS e SET status = 'cancelled', updated_at = now()
 WHERE e.thread_id = %(thread_id)s AND e.status = 'pending'
 
+-- cancel_requests_elsewhere --
+-- Cancels what waits in a thread for a human, but is recorded on the thread that called its graph.
+UPDATE {{schema}}.hitl_events AS e SET status = 'cancelled', updated_at = now()
+WHERE e.checkpoint_thread_id = %(thread_id)s AND e.status = 'pending'
+
 -- delete_session --
 -- Deletes a session and, by its foreign keys, all that is recorded of it.
 DELETE FROM {{schema}}.sessions WHERE thread_id = %(thread_id)s
@@ -132,11 +137,12 @@ WHERE own.thread_id = %(source)s
 ON CONFLICT DO NOTHING
 
 -- copy_hitl_events --
--- Copies a thread's hitl events to another thread.
+-- Copies a thread's hitl events to another thread; what waits elsewhere waits there once.
 INSERT INTO {{schema}}.hitl_events
 SELECT copied.*
 FROM {{schema}}.hitl_events AS own, jsonb_populate_record(own, %(thread)s) AS copied
 WHERE own.thread_id = %(source)s
+    AND (own.checkpoint_thread_id IS NULL OR own.status <> 'pending')
 ON CONFLICT DO NOTHING
 
 -- copy_evaluations --
@@ -164,8 +170,11 @@ WHERE own.thread_id = %(source)s
 ON CONFLICT DO NOTHING
 
 -- workflow_of_checkpoint --
--- The workflow that left a checkpoint, and whether its record is there.
-SELECT c.workflow_id, w.id IS NOT NULL AS recorded
+-- The workflow that left a checkpoint, whether its record is there, and where else it is.
+SELECT
+    c.workflow_id,
+    w.id IS NOT NULL AS recorded,
+    c.metadata ->> 'langgraph_persist_recorded_on' AS recorded_on
 FROM {{checkpoint_schema}}.checkpoints AS c
 LEFT JOIN {{schema}}.workflows AS w ON w.thread_id = c.thread_id AND w.id = c.workflow_id
 WHERE c.thread_id = %(thread_id)s AND c.checkpoint_ns = %(checkpoint_ns)s
