@@ -292,7 +292,8 @@ class Recording:
             if root.within is None:
                 ended = {"completed_at": root.clock.now, "duration_ms": root.clock.elapsed_ms}
                 rows += self._bare(root, {"status": status, **ended}, "finish", failure)
-        return self._commit(run, rows, partial(self._lost, root, status, error))
+        lost = partial(self._lost, root, status, error)
+        return self._commit(run, rows, lost, root.clock.elapsed_ms / 1000)
 
     def _lost(
         self,
@@ -323,11 +324,11 @@ class Recording:
         ]
 
     def _commit(
-        self, run: Run, rows: Rows, otherwise: Callable[[DurabilityError], Rows]
+        self, run: Run, rows: Rows, otherwise: Callable[[DurabilityError], Rows], ran: float
     ) -> Future[None]:
         """Done once these rows are committed, and all that graphs saved on other threads."""
         others = [self.journal.commit(Unit(t)) for t in run.threads if t != run.thread_id]
-        own = self.journal.commit(Unit(run.thread_id, rows, otherwise=otherwise))
+        own = self.journal.commit(Unit(run.thread_id, rows, otherwise=otherwise), ran)
         return own if not others else _together(others, own)
 
     def _remember(self, root: Root, status: Status) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 import weakref
 from collections.abc import Iterable
 
@@ -10,12 +11,18 @@ from collections.abc import Iterable
 class Barrier:
     """The end of a loop, where it waits for the commit of its checkpoints."""
 
-    __slots__ = ("__weakref__", "checkpoint_ns", "failure", "thread_id")
+    __slots__ = ("__weakref__", "_begun", "checkpoint_ns", "failure", "thread_id")
 
     def __init__(self, thread_id: str, checkpoint_ns: str) -> None:
         self.thread_id, self.checkpoint_ns = thread_id, checkpoint_ns
         self.failure: BaseException | None = None
         """Why what it saved could not be committed."""
+        self._begun = time.monotonic()
+
+    @property
+    def age(self) -> float:
+        """Seconds since the loop began."""
+        return time.monotonic() - self._begun
 
 
 class Barriers:

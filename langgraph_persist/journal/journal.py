@@ -35,6 +35,7 @@ from langgraph_persist.database.queries import Schemas
 from langgraph_persist.errors import DatabaseUnavailable, DurabilityError, JournalClosed
 from langgraph_persist.journal.barriers import Barrier, Barriers
 from langgraph_persist.journal.capture import EVERYTHING, Capture
+from langgraph_persist.journal.company import Company
 from langgraph_persist.journal.failures import Failures
 from langgraph_persist.journal.forks import Forks
 from langgraph_persist.journal.heartbeat import Heartbeat
@@ -50,7 +51,7 @@ from langgraph_persist.migrate import find_checkpoint_schema, upgrade
 
 logger = logging.getLogger(__name__)
 
-LINGER = 0.02
+LINGER = 0.05
 """Seconds that an idle writer waits for company when nobody waits for it."""
 
 MAX_ROWS = 50_000
@@ -120,6 +121,7 @@ class Journal:
         self._rows = self._bytes = 0
         self._urgent = self._idle = False
         self._writing = threading.Lock()
+        self._company = Company()
         self._writer: int | None = None
         # A Counter takes eight times as long to count.
         self._pending: dict[str, int] = defaultdict(int)
@@ -303,23 +305,27 @@ class Journal:
         if content := [row for row in unit.rows if row[0] in ("messages", "state_values")]:
             self.runs.known(unit.thread_id).learn(content)
 
-    def commit(self, unit: Unit) -> Receipt:
-        """Queue a unit; the receipt is done once it, and all before it, are committed."""
-        unit.done = Receipt(self._hasten, self._help)
+    def commit(self, unit: Unit, ran: float = 0) -> Receipt:
+        """Queue a unit; the receipt is done once it, and all before it, are committed.
+
+        ``ran`` are the seconds that what ends with it took: one who blocks on the receipt waits
+        for others a small part of it.
+        """
+        unit.done = Receipt(self._hasten, self._help, ran)
         self.append(unit)
         return unit.done
 
-    def settled(self, thread_id: str) -> Receipt | None:
+    def settled(self, thread_id: str, ran: float = 0) -> Receipt | None:
         """None when no checkpoint of the thread is queued, else a receipt for its commit."""
         with self._lock:
             if not self._saving.get(thread_id) and thread_id not in self._failed:
                 return None
-        return self.commit(Unit(thread_id))
+        return self.commit(Unit(thread_id), ran)
 
     def leave(self, barrier: Barrier) -> Receipt | None:
         """A loop ends; a receipt for what it saved, None when nothing of it is queued."""
         self.barriers.remove(barrier)
-        return self.settled(barrier.thread_id)
+        return self.settled(barrier.thread_id, barrier.age)
 
     def check(self, barrier: Barrier) -> None:
         """Nothing, if what a loop saved is committed.
@@ -440,10 +446,11 @@ class Journal:
             self._urgent = bool(self._queue)
             self._wake.notify()
 
-    def _help(self, awaited: Future[None]) -> None:
+    def _help(self, awaited: Future[None], ran: float) -> None:
         """Write what is queued, unless another thread does, which then goes on with the rest."""
         # Signal handlers run in the main thread, and may wait for the journal in their turn.
         if threading.current_thread() is not threading.main_thread():
+            self._company.gather(awaited, ran)
             while not awaited.done() and self._writing.acquire(blocking=False):
                 try:
                     self._write_next()

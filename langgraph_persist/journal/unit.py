@@ -78,16 +78,21 @@ class Receipt(Future[None]):
     One who blocks on it helps to write; for others (event loops) the journal's thread does.
     """
 
-    def __init__(self, hasten: Callable[[], None], help: Callable[[Future[None]], None]) -> None:
+    def __init__(
+        self,
+        hasten: Callable[[], None],
+        help: Callable[[Future[None], float], None],
+        ran: float = 0,
+    ) -> None:
         super().__init__()
-        self._hasten, self._help = hasten, help
+        self._hasten, self._help, self._ran = hasten, help, ran
         # One who stops waiting (a cancelled task does) must not cancel what others wait for too.
         self.set_running_or_notify_cancel()
 
     def result(self, timeout: float | None = None) -> None:
         """Returns once it is committed."""
         if not self.done():
-            self._help(self) if timeout is None else self._hasten()
+            self._help(self, self._ran) if timeout is None else self._hasten()
         super().result(timeout)
 
     def add_done_callback(self, fn: Callable[[Future[None]], object]) -> None:
