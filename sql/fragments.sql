@@ -47,6 +47,14 @@ AND (
         = (SELECT o.id FROM {{schema}}.organizations AS o WHERE o.slug = %(organization)s)
 )
 
+-- made_here --
+-- Only model calls g that were not copied from another session.
+NOT EXISTS (
+    SELECT FROM {{schema}}.workflows AS c
+    WHERE c.thread_id = g.thread_id AND c.id = g.workflow_id
+        AND c.copied_from IS NOT NULL AND c.copied_at > g.started_at
+)
+
 -- of_organization --
 -- Only sums r of an organization, where one is named.
 AND (

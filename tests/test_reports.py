@@ -452,6 +452,73 @@ def test_a_copied_session_is_reported_once(persist: Persist) -> None:
     assert check_sums(persist) == before
 
 
+COUNTING = [
+    "user_success_rates",
+    "node_performance",
+    "model_usage",
+    "daily_costs",
+    "prompt_versions",
+]
+
+
+def counted(persist: Persist) -> dict[str, Any]:
+    """All that the counting views, their reports and prompts say."""
+    reports = persist.reports
+
+    def view(name: str) -> list[dict[str, Any]]:
+        # Sums of floats depend on their order.
+        rows = query(persist.url, f"SELECT * FROM {name}")
+        told = [{k: round(v, 6) if type(v) is float else v for k, v in r.items()} for r in rows]
+        return sorted(told, key=repr)
+
+    return {name: view(name) for name in COUNTING} | {
+        "success": sorted(reports.user_success(), key=repr),
+        "prompts": [*reports.prompt_versions()],
+        "compared": persist.prompts.versions("plan"),
+    }
+
+
+def test_what_is_copied_is_counted_once_in_every_view(persist: Persist) -> None:
+    traffic = Traffic(persist)
+    began, workflow = START + timedelta(hours=1), traffic.id()
+    named = {"prompt_name": "plan", "prompt_version": "1"}
+    owner = {"user": "ann", "organization": "acme"}
+
+    def spend(thread: str, at: datetime) -> None:
+        call = traffic.call(thread, workflow, at, started_at=at.isoformat(), **named)
+        node = traffic.node(thread, workflow, at) | {
+            "started_at": at.isoformat(),
+            "status": "failed",
+        }
+        traffic.commit([("generations", call), ("nodes", node)])
+
+    made = {"thread_id": "t-1", "id": workflow, "name": "w", "status": "interrupted"}
+    made |= {"started_at": began.isoformat(), **owner}
+    traffic.commit([("workflows", made)])
+    spend("t-1", began)
+    (turn,) = query(persist.url, f"SELECT turn FROM workflows WHERE id = '{workflow}'")
+    persist.evaluations.record("t-1", turn=turn["turn"], score=50, analysis="fair")
+    persist.feedback.record("t-1", turn=turn["turn"], rating=4)
+    before = counted(persist)
+    persist.checkpointer.copy_thread("t-1", "a copy", record=True)
+    persist.checkpointer.copy_thread("a copy", "b copy", record=True)
+    assert counted(persist) == before
+    persist.checkpointer.delete_thread("t-1", record="delete")
+    assert counted(persist) == before
+    # What goes on in a copy happened there.
+    spend("b copy", datetime.now(UTC))
+    after = counted(persist)
+    totals = [sum(row["calls"] for row in c["model_usage"]) for c in (before, after)]
+    assert totals[1] == totals[0] + 1
+    assert after["node_performance"] != before["node_performance"]
+    assert after["daily_costs"] != before["daily_costs"]
+    assert after["user_success_rates"] == before["user_success_rates"]
+    assert after["prompts"][0].calls == after["compared"][0].calls == 2
+    persist.checkpointer.delete_thread("a copy", record="delete")
+    persist.checkpointer.delete_thread("b copy", record="delete")
+    assert not persist.reports.prompt_versions()
+
+
 def test_a_deleted_session_is_reported_no_more(persist: Persist) -> None:
     Traffic(persist)
     before = check_sums(persist)

@@ -80,6 +80,11 @@ class Workflow(Times, Error, Gaps, Base):
             "started_at",
             postgresql_where=text("status <> 'completed'"),
         ),
+        Index(
+            "workflows_copied_from_idx",
+            "copied_from",
+            postgresql_where=text("copied_from IS NOT NULL"),
+        ),
     )
     _shown = ("turn", "name", "status", "duration_ms")
 
@@ -108,6 +113,9 @@ class Workflow(Times, Error, Gaps, Base):
     completion_tokens: Mapped[BigInt] = mapped_column(server_default=text("0"))
     total_tokens: Mapped[BigInt] = mapped_column(server_default=text("0"))
     cost_usd: Mapped[Decimal | None]
+    copied_from: Mapped[str | None]
+    """The session where what began before ``copied_at`` happened; no view counts it here."""
+    copied_at: Mapped[datetime | None]
 
     whole: Mapped[WorkflowContent] = whole_of("Workflow", "WorkflowContent", "workflow_id")
     session: Mapped[Session] = relationship(back_populates="workflows")

@@ -67,6 +67,7 @@ from langgraph_persist.journal.unit import Blob, Fields, Rows, Write
 from langgraph_persist.saver.barrier import wait_at_end
 from langgraph_persist.saver.cached import follow
 from langgraph_persist.saver.callers import StateEdit, is_editing, opening_loop, state_edit
+from langgraph_persist.saver.copies import Copy
 from langgraph_persist.saver.deltas import DeltaStates, Opening, edited
 from langgraph_persist.saver.exact import CONSTRUCTORS, dumps
 from langgraph_persist.saver.jsonb import JsonbLoader
@@ -798,7 +799,8 @@ class PersistSaver(PostgresSaver):
         self._settle(thread_id)
         names = ["delete_checkpoints", "delete_blobs", "delete_writes"]
         kept = ["mark_session", "cancel_workflows", "cancel_requests"]
-        names += kept if record == "keep" else ["delete_session"]
+        deleted = ["inherit_workflows", "delete_session"]
+        names += kept if record == "keep" else deleted
         names += ["cancel_requests_elsewhere", "reopen_periods"]
         periods = Jsonb(self._recorded_periods(thread_id), dumps=orjson.dumps)
         self._transact(names, {"thread_id": thread_id, "rows": periods})
@@ -823,7 +825,8 @@ class PersistSaver(PostgresSaver):
     ) -> None:
         """Copy all checkpoints, values and writes to another thread, in one transaction.
 
-        With ``record=True`` the record is copied too, its ids unchanged.
+        With ``record=True`` the record is copied too, its ids unchanged; what it tells of is
+        counted once, where it happened. Of several who copy to one thread at once, one does.
 
         Raises:
             ConfigurationError: there is nothing to copy, or the target has checkpoints already, or
@@ -832,43 +835,9 @@ class PersistSaver(PostgresSaver):
         source, target = thread_name(source_thread_id), thread_name(target_thread_id)
         if source == target:
             raise ConfigurationError(f"thread {source!r} cannot be copied to itself")
-        self._require_copyable(source, target, record)
-        names = ["copy_checkpoints", "copy_blobs", "copy_writes"]
-        if record:
-            sql = queries("threads", self.schemas)
-            names += [name for name in sql if name.startswith("copy_")]
-        params = {"source": source, "target": target, "thread_id": target, "record": record}
-        self._transact(names, params | {"thread": Jsonb({"thread_id": target})})
-
-    def _require_copyable(self, source: str, target: str, record: bool) -> None:
-        """Refuse to copy nothing, or into a history that is there."""
-        has_checkpoints, has_record = self._thread_has(source)
-        if not (has_checkpoints or (record and has_record)):
-            what = "checkpoints or record" if record else "checkpoints"
-            raise ConfigurationError(f"thread {source!r} has no {what} that could be copied")
-        has_checkpoints, has_record = self._thread_has(target)
-        has_record = has_record and record
-        if has_checkpoints or has_record:
-            what = "checkpoints" if has_checkpoints else "a record"
-            erase = ', record="delete"' if has_record else ""
-            raise ConfigurationError(
-                f"thread {target!r} has {what} of its own, and two histories do not make one: copy "
-                f"to a new thread, or delete_thread({target!r}{erase}) first"
-            )
-
-    def _thread_has(self, thread_id: str) -> tuple[bool, bool]:
-        """Whether there are checkpoints and a record of a thread."""
-        self._settle(thread_id)
-        sql = queries("threads", self.schemas)["thread_exists"].encode()
-        found = self._read(
-            "copy_thread",
-            thread_id,
-            lambda conn: (
-                conn.cursor(row_factory=tuple_row).execute(sql, {"thread_id": thread_id}).fetchone()
-            ),
-        )
-        assert found is not None
-        return found
+        self._settle(source)
+        self._settle(target)
+        self._read("copy_thread", target, Copy(self.schemas, source, target, record=record))
 
     async def acopy_thread(
         self, source_thread_id: str, target_thread_id: str, *, record: bool = False

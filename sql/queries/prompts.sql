@@ -14,6 +14,7 @@ SELECT
     min(g.started_at) AS first_used_at, max(g.started_at) AS last_used_at
 FROM {{schema}}.generations AS g
 WHERE g.prompt_name = %(name)s
+    AND {{> made_here}}
     AND (%(since)s::timestamptz IS NULL OR g.started_at >= %(since)s)
     AND (%(until)s::timestamptz IS NULL OR g.started_at < %(until)s)
 GROUP BY g.prompt_name, g.prompt_version
@@ -30,6 +31,7 @@ FROM (
         count(*) OVER (PARTITION BY g.thread_id, g.workflow_id) AS versions
     FROM {{schema}}.generations AS g
     WHERE g.prompt_name = %(name)s
+        AND {{> made_here}}
         AND (%(since)s::timestamptz IS NULL OR g.started_at >= %(since)s)
         AND (%(until)s::timestamptz IS NULL OR g.started_at < %(until)s)
     GROUP BY g.thread_id, g.workflow_id, g.prompt_version

@@ -388,7 +388,8 @@ WITH grouped AS (
         sum(w.cost_usd) FILTER (WHERE w.cost_usd < 'Infinity') AS cost_usd,
         max(w.started_at) AS last_started_at
     FROM {{schema}}.workflows AS w
-    WHERE (%(from)s::timestamptz IS NULL OR w.started_at >= %(from)s)
+    WHERE w.copied_from IS NULL
+        AND (%(from)s::timestamptz IS NULL OR w.started_at >= %(from)s)
         AND (%(to)s::timestamptz IS NULL OR w.started_at < %(to)s)
         {{> of_whom}}
     GROUP BY w.user_id, w.organization_id
@@ -441,6 +442,7 @@ WITH calls AS MATERIALIZED (
     FROM {{schema}}.generations AS g
     WHERE g.prompt_name IS NOT NULL
         AND g.prompt_name = ANY(%(names)s::text[])
+        AND {{> made_here}}
         AND (%(model)s::text IS NULL OR g.model_name = %(model)s)
         AND (%(from)s::timestamptz IS NULL OR g.started_at >= %(from)s)
         AND (%(to)s::timestamptz IS NULL OR g.started_at < %(to)s)

@@ -23,9 +23,33 @@ WHERE e.thread_id = %(thread_id)s AND e.status = 'pending'
 UPDATE {{schema}}.hitl_events AS e SET status = 'cancelled', updated_at = now()
 WHERE e.checkpoint_thread_id = %(thread_id)s AND e.status = 'pending'
 
+-- inherit_workflows --
+-- Has one copy of each workflow of a thread tell of its calls in the thread's place.
+UPDATE {{schema}}.workflows AS w SET
+    copied_from = CASE WHEN w.thread_id <> heir.thread_id THEN heir.thread_id END,
+    copied_at = CASE WHEN w.thread_id <> heir.thread_id THEN w.copied_at END
+FROM (
+    SELECT c.id, min(c.thread_id) AS thread_id
+    FROM {{schema}}.workflows AS c
+    WHERE c.copied_from = %(thread_id)s
+    GROUP BY c.id
+) AS heir
+WHERE w.copied_from = %(thread_id)s AND w.id = heir.id
+
 -- delete_session --
 -- Deletes a session and, by its foreign keys, all that is recorded of it.
 DELETE FROM {{schema}}.sessions WHERE thread_id = %(thread_id)s
+
+-- claim_thread --
+-- Lets one at a time copy to a thread, until the transaction ends; gives its id.
+SELECT pg_catalog.pg_current_xact_id()::text::bigint AS transaction
+FROM pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtextextended(%(key)s::text, 0))
+
+-- is_committed --
+-- Whether an earlier transaction was committed.
+SELECT %(transaction)s::bigint < pg_catalog.pg_snapshot_xmax(s.now)::text::bigint
+    AND pg_catalog.pg_xact_status(%(transaction)s::text::xid8) = 'committed' AS committed
+FROM pg_catalog.pg_current_snapshot() AS s (now)
 
 -- thread_exists --
 -- Whether a thread has checkpoints, and whether it has a session.
@@ -41,10 +65,13 @@ WHERE own.thread_id = %(source)s
 ON CONFLICT DO NOTHING
 
 -- copy_workflows --
--- Copies a thread's workflows to another thread.
+-- Copies a thread's workflows to another thread, where they tell of the same calls again.
 INSERT INTO {{schema}}.workflows
 SELECT copied.*
-FROM {{schema}}.workflows AS own, jsonb_populate_record(own, %(thread)s) AS copied
+FROM {{schema}}.workflows AS own
+CROSS JOIN LATERAL jsonb_populate_record(own, %(thread)s || jsonb_build_object(
+    'copied_from', coalesce(own.copied_from, %(source)s), 'copied_at', %(at)s::timestamptz
+)) AS copied
 WHERE own.thread_id = %(source)s
 ON CONFLICT DO NOTHING
 
