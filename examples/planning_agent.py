@@ -202,7 +202,9 @@ def main() -> None:
     prices: Any = {"offline-agent-1": {"input": "1.25", "output": 10}}
     with Persist(prices=prices) as persist:
         acme = f"acme-{uuid.uuid4().hex[:8]}"
-        persist.organizations.save(acme, name="Acme", max_daily_requests=2)
+        persist.organizations.save(
+            acme, name="Acme", max_daily_requests=2, max_monthly_tokens=50_000, max_users=5
+        )
         persist.users.save("ann", organization=acme)
         persist.users.save("max", organization=acme, role="manager")
 

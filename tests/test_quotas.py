@@ -88,20 +88,19 @@ def test_an_organization_without_limits_is_only_counted(persist: Persist) -> Non
     )
 
 
-def test_an_organization_that_is_made_has_limits(persist: Persist) -> None:
-    made = persist.organizations.save("acme")
-    assert (made.max_users, made.max_daily_requests, made.max_monthly_tokens) == (
-        10,
-        1000,
-        1_000_000,
-    )
-    ask(persist, organization="other")
-    named = persist.organizations.get("other")
-    assert (named.max_users, named.max_daily_requests, named.max_monthly_tokens) == (
-        None,
-        None,
-        None,
-    )
+@pytest.mark.parametrize(
+    "given",
+    [{}, {"timezone": "Asia/Tokyo"}, {"max_users": 3}, {"max_monthly_tokens": 7}],
+    ids=repr,
+)
+def test_an_organization_has_the_limits_it_was_given_whatever_came_first(
+    persist: Persist, given: dict[str, Any]
+) -> None:
+    ask(persist, organization="named")
+    names = ("max_users", "max_daily_requests", "max_monthly_tokens")
+    for slug in ("named", "new"):
+        made = persist.organizations.save(slug, **given)
+        assert {n: getattr(made, n) for n in names} == {n: given.get(n) for n in names}
 
 
 def test_a_limit_holds_as_soon_as_it_is_set(persist: Persist) -> None:
@@ -408,7 +407,9 @@ def test_only_runs_for_somebody_ask(migrated: str, monkeypatch: pytest.MonkeyPat
 
 
 def test_users_have_roles(persist: Persist) -> None:
-    persist.organizations.save("acme", name="Acme Inc", settings={"plan": "gold"})
+    persist.organizations.save(
+        "acme", name="Acme Inc", settings={"plan": "gold"}, max_users=9, max_daily_requests=1000
+    )
     ann = persist.users.save(
         "ann", organization="acme", role="admin", email="ann@acme.org", language="de"
     )

@@ -59,8 +59,7 @@ class User:
 class Organizations:
     """Makes, changes and reads organizations.
 
-    One that a run merely names is made with no limits; one that is made here has those of the
-    table, if none are given: 10 users, 1,000 requests a day, 1,000,000 tokens a month.
+    One has the limits that it was given, whether a run named it before or not: none by default.
     """
 
     def __init__(
@@ -86,7 +85,7 @@ class Organizations:
         Args:
             slug: how runs name it.
             name: for people.
-            max_users: more cannot be made; None for no limit, here and below.
+            max_users: more cannot be made; None for no limit, here and below, as at first.
             max_daily_requests: more workflows are refused, till midnight.
             max_monthly_tokens: once so many are used, workflows are refused till the month ends.
             timezone: where midnight is, as ``Europe/Berlin``; UTC if not given. What was counted

@@ -85,8 +85,11 @@ WHERE %(slug)s::text IS NULL OR o.slug = %(slug)s
 ORDER BY o.slug
 
 -- make_organization --
--- Makes an organization; one that exists stays as it is.
-INSERT INTO {{schema}}.organizations (slug, name) VALUES (%(slug)s, %(slug)s)
+-- Makes an organization without limits; one that exists stays as it is.
+INSERT INTO {{schema}}.organizations (
+    slug, name, max_users, max_daily_requests, max_monthly_tokens
+)
+VALUES (%(slug)s, %(slug)s, NULL, NULL, NULL)
 ON CONFLICT (slug) DO NOTHING
 
 -- change_organization --
