@@ -8,8 +8,10 @@ from typing import Any, TypedDict
 
 import pytest
 from langchain_core.messages import HumanMessage
+from langchain_core.tools import tool
+from langgraph.errors import NodeError
 from langgraph.graph import START, StateGraph
-from langgraph.types import TracePolicy, omit_payload
+from langgraph.types import Command, TracePolicy, interrupt, omit_payload
 
 from langgraph_persist import (
     Persist,
@@ -108,6 +110,99 @@ def test_of_excluded_nodes_only_structure_is_kept(migrated: str, rows: Rows) -> 
     ] * 4
     assert generation["total_tokens"] > 0
     assert rows("SELECT output_data FROM tool_executions") == [{"output_data": "sunny in Oslo"}]
+
+
+class Pay(TypedDict, total=False):
+    who: str
+
+
+def review_graph(path: str) -> StateGraph[Any, Any, Any, Any]:
+    """Its node ``review`` asks for a human and raises what it was told; others pass that on."""
+
+    def review(state: Pay) -> Pay:
+        told = interrupt({"salary": "Zeppelin earns 90,000"})
+        raise ValueError(f"cannot pay {told}")
+
+    def escalate(state: Pay, error: NodeError) -> Pay:
+        raise RuntimeError(f"handled: {error.error}")
+
+    inner = StateGraph(Pay)
+    inner.add_node("review", review, error_handler=escalate if path == "handler" else None)
+    inner.add_edge(START, "review")
+    if path in ("itself", "handler"):
+        return inner
+    below = inner.compile()
+
+    @tool
+    def pay(who: str) -> str:
+        """Pay somebody."""
+        return str(below.invoke({"who": who}))
+
+    def outer(state: Pay) -> Any:
+        try:
+            return pay.invoke({"who": "me"}) if path == "tool" else below.invoke(state)
+        except ValueError as error:
+            if path == "group":
+                raise ExceptionGroup(f"no: {error}", [error]) from None
+            raise RuntimeError(f"no: {error}") from (error if path == "cause" else None)
+
+    builder = StateGraph(Pay)
+    builder.add_node("outer", outer)
+    builder.add_edge(START, "outer")
+    return builder
+
+
+@pytest.mark.parametrize("path", ["itself", "handler", "cause", "context", "group", "tool"])
+@pytest.mark.parametrize("resumed", ["here", "elsewhere"])
+def test_what_an_excluded_node_asks_is_told_and_raises_is_left_out(
+    path: str, resumed: str, migrated: str, rows: Rows
+) -> None:
+    builder, exclude = review_graph(path), {"nodes": ["review"]}
+    answer = "no, Zeppelin is sick; " * 40
+    with Persist(migrated, exclude=exclude) as persist:
+        graph = persist.attach(builder.compile(checkpointer=persist.checkpointer))
+        graph.invoke({"who": "me"}, persist.config("t"))
+    # What was asked is known to be private to whoever answers, what the node does then is not.
+    with Persist(migrated, exclude=exclude if resumed == "here" else None) as persist:
+        graph = persist.attach(builder.compile(checkpointer=persist.checkpointer))
+        with pytest.raises((ValueError, RuntimeError, ExceptionGroup), match="Zeppelin"):
+            graph.invoke(Command(resume=answer), persist.config("t"))
+    (asked,) = rows("SELECT * FROM hitl_events")
+    assert (asked["event_type"], asked["status"]) == ("input_request", "completed")
+    assert (asked["event_data"], asked["user_input"]) == (None, None)
+    assert asked["missing"] == {"event_data": "excluded", "user_input": "excluded"}
+    (workflow,) = rows("SELECT * FROM workflows")
+    assert (workflow["status"], workflow["input"]) == ("failed", {"who": "me"})
+    assert workflow["error_type"] in ("ValueError", "RuntimeError", "ExceptionGroup")
+    if resumed == "here":
+        names = "SELECT c.relname AS name FROM pg_class c WHERE c.relkind IN ('r', 'p')"
+        names += " AND c.relnamespace = 'langgraph_persist'::regnamespace"
+        for table in rows(names):
+            said = rows(f"SELECT t.* FROM langgraph_persist.{table['name']} AS t")
+            assert "Zeppelin" not in json.dumps(said, default=str), table
+
+
+def test_an_error_that_an_excluded_node_did_not_raise_is_told(migrated: str, rows: Rows) -> None:
+    def review(state: Pay) -> Pay:
+        raise ValueError("cannot pay Zeppelin")
+
+    def go_on(state: Pay, error: NodeError) -> Command[Any]:
+        return Command(goto="publish")
+
+    def publish(state: Pay) -> Pay:
+        raise RuntimeError("no paper")
+
+    builder = StateGraph(Pay).add_node("review", review, error_handler=go_on)
+    builder.add_node("publish", publish).add_edge(START, "review")
+    with Persist(migrated, exclude={"nodes": ["review"]}) as persist:
+        graph = persist.attach(builder.compile(checkpointer=persist.checkpointer))
+        with pytest.raises(RuntimeError, match="no paper"):
+            graph.invoke({"who": "me"}, persist.config("t"))
+    assert rows("SELECT error_message FROM workflows") == [{"error_message": "no paper"}]
+    told = {row["node_name"]: row for row in rows("SELECT * FROM nodes")}
+    assert told["publish"]["error_message"] == "no paper"
+    assert (told["review"]["error_type"], told["review"]["error_message"]) == ("ValueError", None)
+    assert told["__error_handler__review"]["input_data"] is None
 
 
 def test_an_excluded_channel_is_left_out_and_said_to_be(migrated: str, rows: Rows) -> None:

@@ -57,6 +57,7 @@ from langgraph_persist.handler.humans import Humans
 from langgraph_persist.handler.missed import Missed, how_ended
 from langgraph_persist.handler.outcome import (
     Status,
+    bared,
     blame_retry,
     blame_timeout,
     node_outcome,
@@ -256,7 +257,10 @@ class PersistCallbackHandler(GraphCallbackHandler):
         if span.kind == "node":
             blame_timeout(span.root.run, span.node, error)
             self._humans.failed(span, error)
-            self._close_node(span, node_outcome(error, span.cancelled), sent_up(error))
+            if span.node is not None and span.node.private:
+                span.root.concealed[span.node.fields["task_id"]] = error
+            fields = bared(span.root, error, node_outcome(error, span.cancelled))
+            self._close_node(span, fields, sent_up(error))
         self._follow(span, error)
         return self._fail_root(span, error)
 
@@ -325,7 +329,8 @@ class PersistCallbackHandler(GraphCallbackHandler):
         """A model call has failed; what it streamed before is kept."""
         if (span := self._spans.pop(run_id, "generation")) is None:
             return None
-        self._generations.fail(span, outcome(error), kwargs.get("response"))
+        told = bared(span.root, error, outcome(error))
+        self._generations.fail(span, told, kwargs.get("response"))
         return self._fail_root(span, error)
 
     # --- tools ---
@@ -368,7 +373,7 @@ class PersistCallbackHandler(GraphCallbackHandler):
         if (span := self._spans.pop(run_id, *_TOOLS)) is None:
             return None
         if span.kind == "tool":
-            self._tools.fail(span, outcome(error), sent_up(error))
+            self._tools.fail(span, bared(span.root, error, outcome(error)), sent_up(error))
         return self._fail_root(span, error)
 
     # --- retrievers ---
@@ -405,7 +410,7 @@ class PersistCallbackHandler(GraphCallbackHandler):
         """A retriever has failed."""
         if (span := self._spans.pop(run_id, "retriever")) is None:
             return None
-        self._close_retrieval(span, error_fields(error))
+        self._close_retrieval(span, bared(span.root, error, error_fields(error)))
         return self._fail_root(span, error)
 
     # --- LangGraph's own events ---
@@ -504,14 +509,15 @@ class PersistCallbackHandler(GraphCallbackHandler):
     def _make_up_end(self, span: Span, name: str, told: Any) -> Future[None] | None:
         """The commit to wait for, if a root has ended, come what may."""
         self._spans.pop(span.id)
+        error = told if is_a(told, BaseException) else None
         how = how_ended(name, told)
+        how = how if error is None else bared(span.root, error, how)
         with self.failures.kept(f"{name}, making up for it"):
             self.missed.close(span, how)
         if name == "_close_cancelled" or not span.ends_root:
             return None
         if how["status"] == "completed" and span.root.interrupted:
             how["status"] = "interrupted"
-        error = told if is_a(told, BaseException) else None
         return self._finish(span, how["status"], None, error)
 
     # --- spans ---

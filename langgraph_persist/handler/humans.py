@@ -147,6 +147,8 @@ class Humans:
             fields |= {"interrupt_id": clean_text(interrupt.id)}
             fields |= hitl_request(interrupt, at, self._timeout)
             fields["node_id"] = node.fields["id"] if node else None
+            if node is not None and node.private:
+                fields = _hidden(node, fields)
             self._wait(root, interrupt.id, fields, thread_id)
 
     def _is_news(self, root: Root, interrupt_id: str, thread_id: str) -> bool:
@@ -232,6 +234,12 @@ def _thread_apart(span: Span) -> str | None:
     outer = span.parent.graph if span.parent is not None else None
     callers = outer.thread_id if outer is not None else None
     return span.thread_id if span.thread_id != (callers or span.root.run.home) else None
+
+
+def _hidden(node: OpenNode, request: Fields) -> Fields:
+    """A request without what was asked, which tells its answer to be left out too."""
+    ((_, fields),) = node.shown([("hitl_events", request)])
+    return fields | {"missing": {"event_data": "excluded", "user_input": "excluded"}}
 
 
 def is_invalid_resume(error: BaseException) -> bool:

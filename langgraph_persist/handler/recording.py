@@ -14,7 +14,7 @@ from langgraph.types import Command
 
 from langgraph_persist.errors import DurabilityError, PersistError
 from langgraph_persist.extract import Keep, error_fields, keep_for
-from langgraph_persist.handler.outcome import Status, blame_timeout
+from langgraph_persist.handler.outcome import Status, bared, blame_timeout
 from langgraph_persist.handler.spans import Root, Span
 from langgraph_persist.journal import (
     Fields,
@@ -126,6 +126,9 @@ class Recording:
             root.attempts.update(progress.attempts)
         elif loaded is not None:
             run.workflow_id = loaded.workflow_id or run.id
+        if run.workflow_id != run.id:
+            # It has an input; what this run is given are answers, recorded as such.
+            root.workflow["input"], root.content = None, []
 
     def _progress(self, root: Root) -> Progress | None:
         if root.loaded is None:
@@ -360,7 +363,7 @@ class Recording:
     ) -> Rows:
         failure = {}
         if error is not None and status in ("failed", "refused"):
-            failure = error_fields(error)
+            failure = bared(root, error, error_fields(error))
         ended: Fields = {
             "status": status,
             "completed_at": root.clock.now,

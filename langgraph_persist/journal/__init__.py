@@ -8,7 +8,7 @@ from langgraph_persist.journal.derive import Change, Derived, Projector, State
 from langgraph_persist.journal.failures import Failures
 from langgraph_persist.journal.forks import Fork, Forks
 from langgraph_persist.journal.instance import instance_id
-from langgraph_persist.journal.journal import Journal
+from langgraph_persist.journal.journal import ERROR_HANDLER, Journal
 from langgraph_persist.journal.privacy import Seal
 from langgraph_persist.journal.reaper import LOST_AFTER, ExpiredRequest, LostRun, Reaped
 from langgraph_persist.journal.runs import (
@@ -33,6 +33,7 @@ from langgraph_persist.journal.starts import Start
 from langgraph_persist.journal.unit import Fields, Late, Projected, Rows, Statement, Unit
 
 __all__ = [
+    "ERROR_HANDLER",
     "LOST_AFTER",
     "Barrier",
     "Capture",

@@ -60,6 +60,8 @@ GROUP_BYTES = 16 << 20
 
 TABLES_MISSING = (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn)
 CALL_SETUP = "the tables are missing or outdated: call setup() once, or open them with Persist"
+ERROR_HANDLER = "__error_handler__"
+"""What LangGraph puts before the name of a node to name what handles its errors."""
 RESUME = "nothing after its last checkpoint is kept: invoke(None, config) resumes from there"
 
 _journals: weakref.WeakSet[Journal] = weakref.WeakSet()
@@ -293,7 +295,10 @@ class Journal:
 
     def is_private(self, node_name: str, above: OpenNode | None) -> bool:
         """Whether only structure is kept of a node of this name."""
-        return node_name in self.capture.nodes or (above is not None and above.private)
+        if above is not None and above.private:
+            return True
+        # What handles a node's error is given it.
+        return node_name.removeprefix(ERROR_HANDLER) in self.capture.nodes
 
     def restrict(self, capture: Capture) -> None:
         """From now on keep only what these settings allow; none of them, nothing changes."""

@@ -15,6 +15,7 @@ WHERE t.thread_id = e.thread_id AND t.status = 'pending' AND t.thread_id = ANY(%
 
 -- hitl_answers --
 -- What humans answered: to one interrupt, or to all that the workflow's earlier runs had asked.
+-- What an excluded node was told is left out, whoever resumes.
 WITH answers AS (
     SELECT e.*, u.id AS user_id
     FROM jsonb_to_recordset(%(rows)s) AS e (
@@ -26,7 +27,7 @@ WITH answers AS (
 UPDATE {{schema}}.hitl_events AS t SET
     status = 'completed',
     user_id = a.user_id,
-    user_input = a.user_input,
+    user_input = CASE WHEN t.missing ? 'user_input' THEN NULL ELSE a.user_input END,
     user_decision = a.user_decision,
     responded_at = a.responded_at,
     updated_at = now()
