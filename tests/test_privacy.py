@@ -182,6 +182,27 @@ def test_what_an_excluded_node_asks_is_told_and_raises_is_left_out(
             assert "Zeppelin" not in json.dumps(said, default=str), table
 
 
+def test_what_an_excluded_node_is_answered_by_its_caller_is_left_out(
+    migrated: str, rows: Rows
+) -> None:
+    inner = StateGraph(Pay).add_node("review", lambda state: {"who": interrupt("Zeppelin?")})
+    inner.add_edge(START, "review")
+
+    def call(state: Pay) -> Pay:
+        own = persist.config("inner")
+        below.invoke({"who": "me"}, own)
+        below.invoke(Command(resume="Zeppelin!"), own)
+        return {"who": "you"}
+
+    outer = StateGraph(Pay).add_node("call", call).add_edge(START, "call")
+    with Persist(migrated, exclude={"nodes": ["review"]}) as persist:
+        below = inner.compile(checkpointer=persist.checkpointer)
+        graph = persist.attach(outer.compile(checkpointer=persist.checkpointer))
+        graph.invoke({"who": "me"}, persist.config("t"))
+    (asked,) = rows("SELECT status, event_data, user_input FROM hitl_events")
+    assert asked == {"status": "completed", "event_data": None, "user_input": None}
+
+
 def test_an_error_that_an_excluded_node_did_not_raise_is_told(migrated: str, rows: Rows) -> None:
     def review(state: Pay) -> Pay:
         raise ValueError("cannot pay Zeppelin")

@@ -129,7 +129,8 @@ class Humans:
             found = [run.questions.pop(key) for key in keys]
         kind = answer["event_type"]
         told = {name: value for name, value in answer.items() if name not in _ASKED}
-        return [("hitl_events", f | told) for f in found if kind in (None, f["event_type"])]
+        found = [f for f in found if kind in (None, f["event_type"])]
+        return [("hitl_events", f | {k: v for k, v in told.items() if _shows(f, k)}) for f in found]
 
     def _ask(
         self,
@@ -240,6 +241,10 @@ def _hidden(node: OpenNode, request: Fields) -> Fields:
     """A request without what was asked, which tells its answer to be left out too."""
     ((_, fields),) = node.shown([("hitl_events", request)])
     return fields | {"missing": {"event_data": "excluded", "user_input": "excluded"}}
+
+
+def _shows(request: Fields, column: str) -> bool:
+    return column not in (request.get("missing") or ())
 
 
 def is_invalid_resume(error: BaseException) -> bool:
