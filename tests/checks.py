@@ -32,7 +32,8 @@ def wait_for_queries_to_end(url: str) -> None:
 def check_record_and_checkpoints_agree(url: str) -> None:
     orphans = query(
         url,
-        "SELECT n.* FROM nodes n LEFT JOIN checkpoints c USING (thread_id, checkpoint_id)"
+        "SELECT n.* FROM nodes n"
+        " LEFT JOIN checkpoints c USING (thread_id, checkpoint_ns, checkpoint_id)"
         " WHERE n.status = 'completed' AND c.checkpoint_id IS NULL",
     )
     assert orphans == []

@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Iterator
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -27,8 +30,9 @@ from langchain_core.runnables import RunnableLambda
 from langgraph.cache.memory import InMemoryCache
 from langgraph.func import entrypoint, task
 from langgraph.graph import END, START, StateGraph
-from langgraph.types import CachePolicy, Command, RetryPolicy, Send, interrupt
+from langgraph.types import CachePolicy, Command, RetryPolicy, Send, TimeoutPolicy, interrupt
 
+from langgraph_persist import Persist
 from tests.graphs import (
     Steps,
     answer,
@@ -59,6 +63,9 @@ WAYS = [Way("invoke"), Way("ainvoke")] + [
     for method in ("stream", "astream")
     for mode in ("values", "updates", "messages")
 ]
+ASYNC = [way for way in WAYS if way.method in ("ainvoke", "astream")]
+STATES = [way for way in WAYS if way.stream_mode in ("values", "updates")]
+"""The streams that tell of a node once its result is kept."""
 
 
 @dataclass
@@ -68,8 +75,12 @@ class Stage:
     checkpointer: Any
     way: Way = WAYS[0]
     attach: Callable[[Any], Any] = lambda runnable: runnable
+    url: str | None = None
+    """The database, where there is one."""
     outcomes: list[Any] = field(default_factory=list)
     """What each run gave: its result, or its chunks; and the exception, if it raised one."""
+    task: asyncio.Task[Any] | None = None
+    """The task that an asynchronous run goes on in."""
 
     def compile(self, builder: Any, **options: Any) -> Any:
         """A graph with the checkpointer."""
@@ -79,9 +90,33 @@ class Stage:
         """Call it in this stage's way, whatever comes of it."""
         whole: Any = {"configurable": {"thread_id": thread_id}, **config}
         chunks: list[Any] = []
+        self._keep(chunks, lambda: self._call(runnable, value, whole, chunks))
+
+    def close(self, graph: Any, value: Any, enough: Callable[[Any], bool]) -> None:
+        """Read a stream in this stage's way until a chunk is enough, and close it."""
+        config: Any = {"configurable": {"thread_id": "t"}}
+        chunks: list[Any] = []
+
+        def read() -> list[Any]:
+            stream = graph.stream(value, config, stream_mode=self.way.stream_mode)
+            while not (chunks and enough(chunks[-1])):
+                chunks.append(next(stream))
+            stream.close()
+            return chunks
+
+        async def aread() -> list[Any]:
+            stream = graph.astream(value, config, stream_mode=self.way.stream_mode)
+            while not (chunks and enough(chunks[-1])):
+                chunks.append(await anext(stream))
+            await stream.aclose()
+            return chunks
+
+        self._keep(chunks, read if self.way.method == "stream" else lambda: asyncio.run(aread()))
+
+    def _keep(self, chunks: list[Any], call: Callable[[], Any]) -> None:
         try:
-            self.outcomes.append(self._call(runnable, value, whole, chunks))
-        except Exception as error:
+            self.outcomes.append(call())
+        except (Exception, asyncio.CancelledError, KeyboardInterrupt) as error:
             self.outcomes.append([*chunks, (type(error).__name__, str(error))])
 
     def _call(self, runnable: Any, value: Any, config: Any, chunks: list[Any]) -> Any:
@@ -89,13 +124,14 @@ class Stage:
         options = {"stream_mode": mode} if mode and hasattr(runnable, "get_state") else {}
         if method == "invoke":
             return runnable.invoke(value, config)
-        if method == "ainvoke":
-            return asyncio.run(runnable.ainvoke(value, config))
         if method == "stream":
             chunks.extend(runnable.stream(value, config, **options))
             return chunks
 
-        async def collect() -> list[Any]:
+        async def collect() -> Any:
+            self.task = asyncio.current_task()
+            if method == "ainvoke":
+                return await runnable.ainvoke(value, config)
             async for chunk in runnable.astream(value, config, **options):
                 chunks.append(chunk)
             return chunks
@@ -109,6 +145,7 @@ class Scenario(NamedTuple):
     title: str
     recorded: str
     play: Callable[[Stage], None]
+    ways: Sequence[Way] = WAYS
 
     @property
     def name(self) -> str:
@@ -118,11 +155,13 @@ class Scenario(NamedTuple):
 SCENARIOS: list[Scenario] = []
 
 
-def scenario(title: str, recorded: str) -> Callable[[Callable[[Stage], None]], Scenario]:
-    """Adds a scenario to the registry."""
+def scenario(
+    title: str, recorded: str, ways: Sequence[Way] = WAYS
+) -> Callable[[Callable[[Stage], None]], Scenario]:
+    """Adds a scenario to the registry, to be called in these ways."""
 
     def add(play: Callable[[Stage], None]) -> Scenario:
-        SCENARIOS.append(Scenario(title, recorded, play))
+        SCENARIOS.append(Scenario(title, recorded, play, ways))
         return SCENARIOS[-1]
 
     return add
@@ -402,6 +441,74 @@ def failure(stage: Stage) -> None:
     stage.run(stage.compile(graph_of((START, "a"), ("a", "bad"), a=step("a"), bad=bad)), {})
 
 
+async def endless(state: Steps) -> Any:
+    """A node that never ends by itself."""
+    await asyncio.sleep(600)
+
+
+@scenario("Node timeout (asynchronous)", "failed (NodeTimeoutError): a, slow failed", ASYNC)
+def node_timeout(stage: Stage) -> None:
+    builder = graph_of((START, "a"), a=step("a"))
+    builder.add_node("slow", endless, timeout=TimeoutPolicy(run_timeout=0.05))
+    builder.add_edge("a", "slow")
+    stage.run(stage.compile(builder), {"count": 0})
+
+
+@scenario("Step timeout (asynchronous)", "failed (TimeoutError): slow failed, slower failed", ASYNC)
+def step_timeout(stage: Stage) -> None:
+    graph = stage.compile(
+        graph_of((START, "slow"), (START, "slower"), slow=endless, slower=endless)
+    )
+    graph.step_timeout = 0.1
+    stage.run(graph, {"count": 0})
+
+
+@scenario("Cancelled task (asynchronous)", "cancelled: a, slow cancelled", ASYNC)
+def cancelled(stage: Stage) -> None:
+    async def slow(state: Steps) -> None:
+        assert stage.task is not None
+        stage.task.cancel()
+        await endless(state)
+
+    graph = stage.compile(graph_of((START, "a"), ("a", "slow"), a=step("a"), slow=slow))
+    stage.run(graph, {"count": 0})
+
+
+@scenario("Stream closed after the first node", "cancelled: a", STATES)
+def closed(stage: Stage) -> None:
+    graph = stage.compile(chain_of(["a", "b"]))
+    stage.close(graph, {"count": 0}, lambda chunk: "a" in str(chunk))
+
+
+@scenario("`KeyboardInterrupt`", "cancelled: a, stopped cancelled")
+def keyboard_interrupt(stage: Stage) -> None:
+    def stopped(state: Steps) -> Any:
+        raise KeyboardInterrupt
+
+    async def astopped(state: Steps) -> None:
+        signal.raise_signal(signal.SIGINT)
+        await endless(state)
+
+    node = RunnableLambda(stopped, astopped)
+    stage.run(
+        stage.compile(graph_of((START, "a"), ("a", "stopped"), a=step("a"), stopped=node)), {}
+    )
+
+
+@scenario("Killed process, found by another", "failed (ProcessLost): a, stuck failed")
+def killed(stage: Stage) -> None:
+    if stage.url is None:
+        return
+    command = [sys.executable, "-m", "tests._scenario_worker", stage.url, *filter(None, stage.way)]
+    root = Path(__file__).parent.parent
+    with subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "stuck\n"
+        process.kill()
+    with Persist(stage.url):
+        pass
+
+
 @scenario(
     "Interrupt and resume",
     "completed (start, resume): draft, ask interrupted(input_request completed), ask attempt 2,"
@@ -600,8 +707,9 @@ def _head() -> Iterator[str]:
     yield "# What is recorded"
     yield ""
     yield "Each row is played by `tests/test_scenarios.py` with `invoke`, `ainvoke`, `stream` and"
-    yield "`astream` (values, updates, messages): the record must be what stands here, and results,"
-    yield "chunks and exceptions must be the same as without any of this."
+    yield "`astream` (values, updates, messages), or with those of them that can end so: the record"
+    yield "must be what stands here, and results, chunks and exceptions must be the same as without"
+    yield "any of this."
     yield ""
     yield "| scenario | record |"
     yield "| --- | --- |"

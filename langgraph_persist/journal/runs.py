@@ -146,14 +146,14 @@ class OpenNode:
         return bool(self.fields["status"] == "skipped")
 
     def collect(self, result: Fields) -> Iterator[tuple[str, Fields]]:
-        """The rows of this node and those held below it, with their result's checkpoint."""
+        """The rows of this node, with the checkpoint of its result, and of what has none below."""
         if (earlier := self.fields.get("missing")) and (more := result.get("missing")):
             result = result | {"missing": earlier | more}
         self.fields.update(result)
         begun = [row for start in self.starts for row in start.take()]
         yield from self.shown([*begun, ("nodes", self.fields), *self.rows])
         for child in self.children:
-            yield from child.collect({} if child.skipped else _place(result))
+            yield from child.collect({})
 
     def placed(self, place: Fields) -> Rows:
         """The node once more, now that it is known where it ran."""
@@ -356,8 +356,8 @@ class Run:
             for node in ready
             for row in node.collect(self._result(node, later if 0 < node.step < step else result))
         ]
-        place = _place(result)
-        return rows + [row for n in below for row in n.collect(self._result(n, place))]
+        # Nor does it save what subgraphs did.
+        return rows + [row for n in below for row in n.collect(self._result(n, {}))]
 
     def release_all(self) -> Rows:
         """The rows still held when the run ends: no checkpoint of theirs will come."""
@@ -404,11 +404,6 @@ class Run:
         below = [n for n in self._held if any(id(p) in parents for p in _ancestors(n))]
         self._held = [n for n in self._held if n not in below]
         return below
-
-
-def _place(result: Fields) -> Fields:
-    """Where the result is, for what has none of its own."""
-    return {k: result.get(k) for k in ("checkpoint_id", "checkpoint_thread_id")}
 
 
 def superseded(thread_id: str, workflow_id: UUID, loaded: Loaded | None) -> Rows:
