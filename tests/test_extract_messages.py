@@ -478,3 +478,73 @@ def test_a_long_list_is_no_other_where_parts_are_redacted_or_left_out() -> None:
         column = as_json(keep.document({"pages": PAGES}))
         store.add(keep.rows)
         assert (column == whole) is bool(capture.redactors)
+
+
+# --- conversations that come again ---
+
+OTHERS: list[BaseMessage] = [HumanMessage("a"), HumanMessage("b", id="1"), SystemMessage("c")]
+
+
+@pytest.mark.parametrize("mutate", MUTATIONS.values(), ids=list(MUTATIONS))
+def test_a_message_changed_in_a_known_conversation_is_seen(
+    mutate: Callable[[AIMessage], Any],
+) -> None:
+    store, message = Store(), answer()
+    messages = [*OTHERS, message, *OTHERS]
+    before = store.keep(messages, "channel")
+    mutate(message)
+    after = store.keep(messages, "channel")
+    assert after != before
+    assert after == {"$stored": message_list(messages, ())[0]}
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 9), st.lists(st.sampled_from(MESSAGES))), max_size=9))
+def test_a_conversation_has_the_id_of_its_entries(
+    steps: list[tuple[int, list[BaseMessage]]],
+) -> None:
+    store, chat = Store(), list(OTHERS)
+    for at, new in steps:
+        chat[at:] = copy.deepcopy(new)
+        if not chat:
+            continue
+        for _ in range(2):
+            assert store.keep(chat, "channel") == {"$stored": message_list(chat, ())[0]}
+        said = [json.loads(to_json_bytes(message.content)) for message in chat]
+        assert store.contents(message_list(chat, ())[0]) == said
+
+
+def test_a_conversation_is_stored_in_every_thread_and_grows_there() -> None:
+    for store in (Store(), Store()):
+        chat = list(OTHERS)
+        for n in range(20):
+            chat += [HumanMessage(f"m{n}.{part}") for part in range(n % 4)]
+            store.keep(chat, "channel")
+        assert store.contents(store.keep(chat, "channel")["$stored"]) == [m.content for m in chat]
+        assert sum(len(row["value"]) for row in store.tables["state_values"].values()) == len(chat)
+
+
+def test_messages_of_other_classes_are_no_known_conversation() -> None:
+    class Remark(HumanMessage):
+        mood: str = "glad"
+
+    store = Store()
+    before = store.keep([*OTHERS, HumanMessage("x")], "channel")
+    assert store.keep([*OTHERS, Remark(content="x")], "channel") != before
+    odd = HumanMessage("x")
+    odd.__pydantic_extra__ = {"custom": 1}
+    assert store.keep([*OTHERS, odd], "channel") != before
+    assert store.keep([*OTHERS, HumanMessage("x")], "channel") == before
+
+
+def test_a_conversation_is_read_anew_where_parts_are_redacted_or_left_out() -> None:
+    chat = [*OTHERS, HumanMessage("secret " * 40)]
+    store = Store()
+    whole = store.keep(chat, "channel")
+    hides = Capture(redactors=(lambda v: v.replace("secret", "***") if type(v) is str else v,))
+    for capture in (hides, Capture(max_bytes=100)):
+        keep = References(store.known, capture)
+        column = as_json(keep.channel("c", chat))
+        store.add(keep.rows)
+        assert column != whole
+        assert "secret secret secret secret" * 4 not in json.dumps(store.whole(column))

@@ -27,6 +27,7 @@ from langgraph_persist.extract.messages import (
     list_row,
     message_entry,
     message_list,
+    snapshot,
     spoken_entry,
     uuid_text,
 )
@@ -220,9 +221,24 @@ class References(Keep):
         return self._entry(value)
 
     def _list_id(self, messages: list[BaseMessage]) -> str:
-        list_id, rows = message_list(messages, self, self.capture)
+        data = snapshot(messages) if self._takes_all_of(messages) else None
+        if data is None or len(data) > self.capture.max_bytes:
+            list_id, rows = message_list(messages, self, self.capture)
+            self._add(rows)
+            return list_id
+        digest = xxh3_128_digest(data)
+        if (known := _conversations.get(digest)) is not None and known in self:
+            return known
+        parts, base = self._new_parts(messages, data, _message_json, _conversations)
+        new = messages if base is None else messages[-len(parts) :]
+        list_id, rows = message_list(new, self, self.capture, base)
         self._add(rows)
+        _remember(_conversations, digest, list_id)
         return list_id
+
+    def _takes_all_of(self, messages: list[BaseMessage]) -> bool:
+        """Whether a list is kept as it is, and long enough to be remembered."""
+        return len(messages) > _FEW and not self.capture.redactors
 
     def _part(self, value: Any, depth: int, limit: int) -> Any:
         if _is_command(type(value)):
@@ -303,7 +319,7 @@ class References(Keep):
         digest = xxh3_128_digest(data)
         if plain and (known := _lists.get(digest)) is not None and known in self:
             return {"$stored": known}
-        parts, base = self._new_parts(values, data) if plain else ([], None)
+        parts, base = self._new_parts(values, data, to_json_bytes, _lists) if plain else ([], None)
         if base is None:
             parts = [*map(to_json_bytes if plain else self._fitting_json, values)]
         list_id, start, base = chain(map(xxh3_128_digest, parts), self, base)
@@ -311,18 +327,24 @@ class References(Keep):
             rest = b"[" + b",".join(parts[start:]) + b"]"
             self._add([list_row("list", list_id, base, rest)])
         if plain:
-            _remember(digest, list_id)
+            _remember(_lists, digest, list_id)
         return {"$stored": list_id}
 
-    def _new_parts(self, values: list[Any], data: bytes) -> tuple[list[bytes], str | None]:
+    def _new_parts(
+        self,
+        values: list[Any],
+        data: bytes,
+        json: Callable[[Any], bytes],
+        memory: Mapping[bytes, str],
+    ) -> tuple[list[bytes], str | None]:
         """The last elements of a list that is known without these, and what it was then."""
         parts: list[bytes] = []
         for value in values[: -_FEW - 1 : -1]:
-            parts.insert(0, to_json_bytes(value))
+            parts.insert(0, json(value))
             end = b"," + b",".join(parts) + b"]"
             if not data.endswith(end):
                 break
-            base = _lists.get(xxh3_128_digest(data[: -len(end)] + b"]"))
+            base = memory.get(xxh3_128_digest(data[: -len(end)] + b"]"))
             if base is not None and base in self:
                 return parts, base
         return [], None
@@ -381,10 +403,19 @@ _lists: dict[bytes, str] = {}
 """The ids of lists by the hash of their JSON: a long one mostly comes again unchanged."""
 
 
-def _remember(digest: bytes, list_id: str) -> None:
-    if len(_lists) >= _MEMORY:
-        _lists.clear()
-    _lists[digest] = list_id
+_conversations: dict[bytes, str] = {}
+"""The ids of lists of messages by the hash of their snapshot."""
+
+
+def _remember(memory: dict[bytes, str], digest: bytes, list_id: str) -> None:
+    if len(memory) >= _MEMORY:
+        memory.clear()
+    memory[digest] = list_id
+
+
+def _message_json(message: BaseMessage) -> bytes:
+    """The snapshot of one message."""
+    return (snapshot([message]) or b"[]")[1:-1]
 
 
 def _may_refer(data: bytes) -> bool:
