@@ -11,12 +11,17 @@ from typing import Any
 
 import psycopg
 import pytest
-from langchain_core.messages import AIMessage, HumanMessage
+from langchain_core.messages import AIMessage, ChatMessage, HumanMessage
 from langgraph.types import Command
 from psycopg.rows import dict_row
 
 from langgraph_persist import Persist, Recorder
-from langgraph_persist.errors import ConfigurationError, DurabilityError, JournalClosed
+from langgraph_persist.errors import (
+    ConfigurationError,
+    DurabilityError,
+    JournalClosed,
+    QuotaExceeded,
+)
 from tests.graphs import approval_graph, chain_of, chat_graph, fake_model
 
 Rows = Callable[[str], list[dict[str, Any]]]
@@ -295,6 +300,44 @@ def test_generations_of_other_forms(recorder: Recorder, persist: Persist) -> Non
     assert (parsed.parsed_output, parsed.cost_usd) == ({"answer": 42}, Decimal("0.25"))
     assert (failed.status, failed.error_message) == ("failed", "too slow")
     assert (bare.model_name, bare.status, bare.prompt) == (None, "completed", [])
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {},
+        {"error": TimeoutError("too late")},
+        {"error": ValueError("no JSON"), "output": "{"},
+        {"output": {"answer": 42}},
+        {"output": ChatMessage(content="42", role="assistant")},
+    ],
+    ids=["untold", "failed", "unreadable", "parsed", "message"],
+)
+def test_what_a_call_used_counts_whatever_came_of_it(migrated: str, answer: Any) -> None:
+    with Persist(migrated, prices={"house-1": {"input": "1", "output": "2"}}) as persist:
+        persist.organizations.save("acme", max_monthly_tokens=1_000)
+        with persist.recorder.start_workflow(organization="acme") as workflow:
+            persist.recorder.record_generation(
+                "house-1",
+                prompt="Why?",
+                prompt_tokens=1_000,
+                completion_tokens=500,
+                finish_reason="length",
+                **answer,
+            )
+        found = persist.history.workflow(workflow.id)
+        (generation,) = found.generations
+        used = {quota.name: quota.used for quota in persist.organizations.quotas("acme")}
+        with pytest.raises(QuotaExceeded):
+            persist.recorder.start_workflow(organization="acme")
+    assert (generation.prompt_tokens, generation.completion_tokens) == (1_000, 500)
+    assert (generation.total_tokens, generation.cost_usd) == (1_500, Decimal("0.002"))
+    assert generation.finish_reason == "length"
+    assert (found.total_tokens, found.cost_usd) == (1_500, Decimal("0.002"))
+    assert used["monthly_tokens"] == 1_500
+    said = answer.get("output")
+    assert generation.output == getattr(said, "content", said if isinstance(said, str) else None)
+    assert generation.error_type == (type(e).__name__ if (e := answer.get("error")) else None)
 
 
 def test_a_tool_execution(recorder: Recorder, persist: Persist, rows: Rows) -> None:

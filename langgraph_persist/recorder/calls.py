@@ -34,6 +34,7 @@ Prompt: TypeAlias = str | PromptValue | Sequence[MessageLikeRepresentation] | No
 
 _COUNTS = ("prompt_tokens", "completion_tokens", "total_tokens")
 _PARTS = ("cache_read_tokens", "cache_creation_tokens", "reasoning_tokens")
+_SAID = frozenset({"output", "output_message", "tool_calls", "parsed_output"})
 
 
 def span_of(started_at: datetime | None, duration_ms: float | None) -> Fields:
@@ -80,12 +81,11 @@ def answered(
         message = output
     else:
         text = output if isinstance(output, str) else ""
-        told = {"model_name": model, "finish_reason": finish_reason}
-        metadata = {name: value for name, value in told.items() if value is not None}
-        message = AIMessage(text, response_metadata=metadata)
-    if usage is not None and isinstance(message, AIMessage):
-        message = message.model_copy(update={"usage_metadata": usage})
-    return LLMResult(generations=[[ChatGeneration(message=message)]])
+        message = AIMessage(text, response_metadata={} if model is None else {"model_name": model})
+    told: dict[str, Any] = {} if usage is None else {"usage_metadata": usage}
+    if finish_reason is not None:
+        told["response_metadata"] = message.response_metadata | {"finish_reason": finish_reason}
+    return LLMResult(generations=[[ChatGeneration(message=message.model_copy(update=told))]])
 
 
 def usage_of(prompt_tokens: int | None, completion_tokens: int | None) -> UsageMetadata | None:
@@ -97,15 +97,17 @@ def usage_of(prompt_tokens: int | None, completion_tokens: int | None) -> UsageM
 
 
 def ended(output: Any, result: LLMResult, error: BaseException | None, keep: Keep) -> Fields:
-    """The columns that an answer fills, or an error."""
-    if error is not None:
-        return {"status": "failed", **error_fields(error)}
-    if output is None:
-        return {"status": "completed"}
-    fields = generation_end(result, keep) | {"status": "completed"}
-    if not isinstance(output, (str, BaseMessage)):
-        fields |= {"parsed_output": to_json(output)}
-    return fields
+    """What a call used, in any case; its answer as far as there is one; why it failed if it did."""
+    if isinstance(output, (str, BaseMessage)):
+        fields = generation_end(result, keep)
+    else:
+        used = generation_end(result)
+        fields = {name: value for name, value in used.items() if name not in _SAID}
+        if output is not None:
+            fields["parsed_output"] = to_json(output)
+    if error is None:
+        return fields | {"status": "completed"}
+    return fields | {"status": "failed", **error_fields(error)}
 
 
 def priced(costs: Costs, started: GenerationStart, fields: Fields, result: LLMResult) -> Fields:
