@@ -207,6 +207,17 @@ def test_every_column_of_text_or_json_is_known_to_be_content_or_not(migrated: st
     assert unknown == []
 
 
+def test_why_a_node_was_skipped_is_encrypted(migrated: str) -> None:
+    with Persist(migrated, record_cipher=Xor()) as persist:
+        with persist.recorder.start_workflow(), persist.recorder.node("n") as node:
+            node.skip(SECRET)
+        (found,) = persist.history.last().nodes
+    assert found.metadata == {"reason": SECRET}
+    with psycopg.connect(migrated) as conn:
+        (stored,) = conn.execute("SELECT metadata FROM langgraph_persist.nodes").fetchone() or ()
+    assert SECRET not in str(stored) and stored["reason"].keys() == {"cipher", "data"}
+
+
 def test_a_record_cipher_keeps_everything_for_who_has_it(migrated: str) -> None:
     with Persist(migrated, serde=EncryptedSerializer(Xor()), record_cipher=Xor()) as persist:
         drive(persist)

@@ -226,6 +226,130 @@ def test_an_error_that_an_excluded_node_did_not_raise_is_told(migrated: str, row
     assert told["__error_handler__review"]["input_data"] is None
 
 
+class Overheard(Exception):
+    """An error that quotes what was said."""
+
+
+def confide(persist: Persist, secret: str) -> None:
+    """All that can be recorded by hand where it is called, and a model and a graph besides."""
+    recorder = persist.recorder
+    told = ("house-1", [("system", secret), ("user", secret)])
+    usage: Any = {"prompt_tokens": 3, "completion_tokens": 4}
+    recorder.record_generation(told[0], prompt=told[1], output=secret, **usage)
+    recorder.record_generation(told[0], prompt=told[1], error=Overheard(secret), **usage)
+    recorder.record_tool("look", input={"q": secret}, output=[secret])
+    recorder.record_tool("look", input={"q": secret}, error=Overheard(secret))
+    with recorder.node("below", input=secret) as node:
+        node.complete(state={"note": secret}, output={"note": secret})
+    with recorder.node("rest") as node:
+        node.skip(secret)
+    with recorder.node("worse") as node:
+        node.fail(Overheard(secret))
+    with recorder.start_workflow("aside", thread_id="aside", user_input=secret, input=secret):
+        recorder.record_tool("look", input=secret)
+    recorded: Any = {"callbacks": [persist.handler]}
+    fake_model(secret).invoke(secret, recorded)
+    graph = persist.attach(chain_of(["a", "b"]).compile(checkpointer=persist.checkpointer))
+    graph.invoke({"note": secret, "count": 0}, persist.config("inside"))
+    with pytest.raises(Overheard):
+        persist.attach(failing(secret)).invoke({"note": secret})
+
+
+def failing(secret: str) -> Any:
+    """A graph whose node fails."""
+
+    def fail(state: Steps) -> Steps:
+        raise Overheard(secret)
+
+    builder = StateGraph(Steps)
+    builder.add_node("fail", fail)
+    builder.add_edge(START, "fail")
+    return builder.compile()
+
+
+WHERE = {"a node": "out", "a node around": "around", "a graph's node": "ask"}
+
+
+@pytest.mark.parametrize("where", WHERE)
+def test_what_is_recorded_by_hand_in_excluded_nodes_is_left_out(
+    migrated: str, rows: Rows, where: str
+) -> None:
+    secret = "Zeppelin" * 200
+
+    def out(state: Any) -> Any:
+        confide(persist, secret)
+        raise Overheard(secret)
+
+    def by_hand() -> None:
+        with persist.recorder.node("around"), persist.recorder.node("out"):
+            try:
+                out({})
+            except Overheard as error:
+                raise RuntimeError(f"because of {error}") from None
+
+    with Persist(migrated, exclude={"nodes": [WHERE[where]]}) as persist:
+        builder = StateGraph(Steps)
+        builder.add_node("ask", out)
+        builder.add_edge(START, "ask")
+        graph = builder.compile()
+        with (
+            pytest.raises((RuntimeError, Overheard)),
+            persist.recorder.start_workflow("w", thread_id="t", user_input="fine"),
+        ):
+            if where == "a graph's node":
+                persist.attach(graph).invoke({"count": 0})
+            else:
+                by_hand()
+        assert not persist.handler.failures.counts
+    tables = rows(
+        "SELECT relname FROM pg_class WHERE relkind = 'r' "
+        "AND relnamespace = 'langgraph_persist'::regnamespace"
+    )
+    leaks = {
+        table["relname"]
+        for table in tables
+        if "Zeppelin" in json.dumps(rows(f"SELECT * FROM {table['relname']}"), default=str)
+    }
+    assert leaks == set()
+    # What happened is known all the same, and what it took.
+    workflow, aside = rows("SELECT * FROM workflows ORDER BY name DESC")
+    assert (workflow["user_input"], workflow["status"]) == ("fine", "failed")
+    assert workflow["error_type"] in ("RuntimeError", "Overheard", f"{__name__}.Overheard")
+    assert aside["status"] == "completed"
+    calls = rows("SELECT status, total_tokens FROM generations ORDER BY id")
+    assert [(call["status"], call["total_tokens"]) for call in calls] == [
+        ("completed", 7),
+        ("failed", 7),
+        ("completed", 8),
+    ]
+    tools = rows("SELECT success, error_type FROM tool_executions ORDER BY id")
+    assert [tool["success"] for tool in tools] == [True, False, True]
+    nodes = {row["node_name"]: row["status"] for row in rows("SELECT * FROM nodes")}
+    assert {"below": "completed", "rest": "skipped", "worse": "failed"}.items() <= nodes.items()
+
+
+@pytest.mark.parametrize(
+    ("settings", "kept"),
+    [
+        ({}, {"reason": "ann@example.com has left"}),
+        ({"redact": redact_personal}, {"reason": "[email] has left"}),
+        ({"capture": "structure"}, None),
+        ({"exclude": {"nodes": ["mail"]}}, None),
+    ],
+    ids=["full", "redacted", "structure", "excluded"],
+)
+def test_why_a_node_was_skipped_is_private_too(
+    migrated: str, rows: Rows, settings: Any, kept: Any
+) -> None:
+    with (
+        Persist(migrated, **settings) as persist,
+        persist.recorder.start_workflow(),
+        persist.recorder.node("mail") as node,
+    ):
+        node.skip("ann@example.com has left")
+    assert rows("SELECT status, metadata FROM nodes") == [{"status": "skipped", "metadata": kept}]
+
+
 def test_an_excluded_channel_is_left_out_and_said_to_be(migrated: str, rows: Rows) -> None:
     secret = "the secret note"
     with Persist(migrated, exclude={"channels": ["note"]}) as persist:

@@ -15,7 +15,7 @@ from langgraph_persist.extract.answers import (
 )
 from langgraph_persist.extract.content import keep_for
 from langgraph_persist.extract.encode import to_json, to_json_bytes
-from langgraph_persist.extract.failures import error_fields
+from langgraph_persist.extract.failures import error_fields, hide
 from langgraph_persist.extract.generations import (
     Billing,
     GenerationStart,
@@ -27,7 +27,7 @@ from langgraph_persist.extract.generations import (
 from langgraph_persist.extract.humans import hitl_answers, hitl_request
 from langgraph_persist.extract.keep import Keep, References, without
 from langgraph_persist.extract.messages import Row, is_message_list, message_entry, message_list
-from langgraph_persist.extract.nodes import NodeIdentity, node_identity
+from langgraph_persist.extract.nodes import NodeIdentity, node_identity, nodes_around
 from langgraph_persist.extract.runs import is_resume, root_input, runnable_name
 from langgraph_persist.extract.schemas import bound_tools
 from langgraph_persist.extract.text import (
@@ -64,6 +64,7 @@ __all__ = [
     "error_fields",
     "generation_end",
     "generation_start",
+    "hide",
     "hitl_answers",
     "hitl_request",
     "is_a",
@@ -75,6 +76,7 @@ __all__ = [
     "message_entry",
     "message_list",
     "node_identity",
+    "nodes_around",
     "qualified_name",
     "refused_calls",
     "retriever_end",

@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
+from langchain_core.runnables.config import var_child_runnable_config
+
 from langgraph_persist.extract.guard import total
 from langgraph_persist.extract.text import clean_text, optional_text
 
@@ -75,6 +77,14 @@ def node_identity(
         triggers=_triggers(metadata.get("langgraph_triggers")),
         path=path,
     )
+
+
+@total(frozenset[str])
+def nodes_around() -> frozenset[str]:
+    """The names of the nodes of graphs that this is called in."""
+    metadata = (var_child_runnable_config.get() or {}).get("metadata") or {}
+    parts = str(metadata.get("langgraph_checkpoint_ns") or "").split("|")
+    return frozenset(clean_text(name) for part in parts if (name := part.partition(":")[0]))
 
 
 def _path(value: Any) -> tuple[Any, ...]:

@@ -24,6 +24,7 @@ from langgraph_persist.extract import (
     NAME_LENGTH,
     NodeIdentity,
     error_fields,
+    hide,
     is_a,
     is_resume,
     node_identity,
@@ -57,7 +58,6 @@ from langgraph_persist.handler.humans import Humans
 from langgraph_persist.handler.missed import Missed, how_ended
 from langgraph_persist.handler.outcome import (
     Status,
-    bared,
     blame_retry,
     blame_timeout,
     node_outcome,
@@ -254,13 +254,12 @@ class PersistCallbackHandler(GraphCallbackHandler):
             return None
         if outcome(error)["status"] == "cancelled":
             self._spans.ignore(run_id)
+        if span.node is not None and span.node.private:
+            hide(error)
         if span.kind == "node":
             blame_timeout(span.root.run, span.node, error)
             self._humans.failed(span, error)
-            if span.node is not None and span.node.private:
-                span.root.concealed[span.node.fields["task_id"]] = error
-            fields = bared(span.root, error, node_outcome(error, span.cancelled))
-            self._close_node(span, fields, sent_up(error))
+            self._close_node(span, node_outcome(error, span.cancelled), sent_up(error))
         self._follow(span, error)
         return self._fail_root(span, error)
 
@@ -329,8 +328,7 @@ class PersistCallbackHandler(GraphCallbackHandler):
         """A model call has failed; what it streamed before is kept."""
         if (span := self._spans.pop(run_id, "generation")) is None:
             return None
-        told = bared(span.root, error, outcome(error))
-        self._generations.fail(span, told, kwargs.get("response"))
+        self._generations.fail(span, outcome(error), kwargs.get("response"))
         return self._fail_root(span, error)
 
     # --- tools ---
@@ -373,7 +371,7 @@ class PersistCallbackHandler(GraphCallbackHandler):
         if (span := self._spans.pop(run_id, *_TOOLS)) is None:
             return None
         if span.kind == "tool":
-            self._tools.fail(span, bared(span.root, error, outcome(error)), sent_up(error))
+            self._tools.fail(span, outcome(error), sent_up(error))
         return self._fail_root(span, error)
 
     # --- retrievers ---
@@ -410,7 +408,7 @@ class PersistCallbackHandler(GraphCallbackHandler):
         """A retriever has failed."""
         if (span := self._spans.pop(run_id, "retriever")) is None:
             return None
-        self._close_retrieval(span, bared(span.root, error, error_fields(error)))
+        self._close_retrieval(span, error_fields(error))
         return self._fail_root(span, error)
 
     # --- LangGraph's own events ---
@@ -511,7 +509,6 @@ class PersistCallbackHandler(GraphCallbackHandler):
         self._spans.pop(span.id)
         error = told if is_a(told, BaseException) else None
         how = how_ended(name, told)
-        how = how if error is None else bared(span.root, error, how)
         with self.failures.kept(f"{name}, making up for it"):
             self.missed.close(span, how)
         if name == "_close_cancelled" or not span.ends_root:
@@ -566,6 +563,7 @@ class PersistCallbackHandler(GraphCallbackHandler):
             run = Run(run_id, _thread_of(call, given) or str(run_id), None)
         else:
             run = within.workflow.run.part(_thread_of(call, given))
+            run.private = within.private
         keep = self._recording.keep(run)
         told = root_input(without(_asked(inputs, kind), keep.capture.channels))
         is_graph = call is not None or "ls_integration" in given
@@ -732,7 +730,7 @@ class PersistCallbackHandler(GraphCallbackHandler):
             outer["node_type"] = "subgraph"
         graph = self._graph(parent, identity.checkpoint_ns, metadata)
         span.policy = trace_policy(parent.graph, identity.node_name)
-        private = self.journal.is_private(identity.node_name, above)
+        private = root.run.private or self.journal.is_private(identity.node_name, above)
         span.node = OpenNode(fields, graph, identity.step or 0, above, private=private)
         if not self._spans.add(span):
             return

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from typing import Any, Literal
 
 from langgraph.errors import GraphBubbleUp, NodeTimeoutError, ParentCommand
 
 from langgraph_persist.extract import error_fields, qualified_name
-from langgraph_persist.handler.spans import Root
 from langgraph_persist.journal import ERROR_HANDLER, Fields, OpenNode, Run
 
 Status = Literal["completed", "failed", "interrupted", "cancelled", "refused"]
-
-_ERRORS = ("error_message", "error_traceback")
 
 
 def outcome(error: BaseException) -> Fields:
@@ -26,27 +22,6 @@ def outcome(error: BaseException) -> Fields:
     if isinstance(error, (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt)):
         return {"status": "cancelled"}
     return {"status": "failed", **error_fields(error)}
-
-
-def bared(root: Root, error: BaseException, fields: Fields) -> Fields:
-    """The columns without what an excluded node said, if this error comes of one that it raised."""
-    hidden = set(map(id, root.concealed.values()))
-    if hidden and not hidden.isdisjoint(map(id, _causes(error))):
-        return {k: v for k, v in fields.items() if k not in _ERRORS}
-    return fields
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    """An error and all that led to it."""
-    seen: set[int] = set()
-    rest: list[BaseException | None] = [error]
-    while rest:
-        if (one := rest.pop()) is None or id(one) in seen:
-            continue
-        seen.add(id(one))
-        yield one
-        rest += (one.__cause__, one.__context__)
-        rest += one.exceptions if isinstance(one, BaseExceptionGroup) else ()
 
 
 def sent_up(error: BaseException) -> Any:

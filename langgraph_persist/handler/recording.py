@@ -14,7 +14,7 @@ from langgraph.types import Command
 
 from langgraph_persist.errors import DurabilityError, PersistError
 from langgraph_persist.extract import Keep, error_fields, keep_for
-from langgraph_persist.handler.outcome import Status, bared, blame_timeout
+from langgraph_persist.handler.outcome import Status, blame_timeout
 from langgraph_persist.handler.spans import Root, Span
 from langgraph_persist.journal import (
     Fields,
@@ -202,7 +202,7 @@ class Recording:
 
     def send(self, root: Root, rows: Rows, node: OpenNode | None = None) -> None:
         """Queue rows of a run, or of a node in it."""
-        rows = rows if node is None else node.shown(rows)
+        rows = (root.run if node is None else node).shown(rows)
         self.journal.append(Unit(root.run.thread_id, rows))
 
     def begin_node(self, root: Root, node: OpenNode, content: Rows, fields: Fields) -> None:
@@ -219,13 +219,15 @@ class Recording:
         fields["status"] = "running"
         content = self.owned(root, content)
         rows: Rows = [*also, (TABLES[span.kind], fields)]
-        if node is not None and node.private:
-            content, rows = node.shown(content), node.shown(rows)
+        whose = root.run if node is None else node
+        if whose.private:
+            content, rows = whose.shown(content), whose.shown(rows)
         span.start = self.journal.begin(root.run.thread_id, content, rows)
 
     def keep(self, run: Run, node: OpenNode | None = None) -> Keep:
         """What keeps content of a run, or of a node in it, as far as it may be kept."""
-        return keep_for(self.journal, run.thread_id, private=node is not None and node.private)
+        private = run.private or (node is not None and node.private)
+        return keep_for(self.journal, run.thread_id, private=private)
 
     def owned(self, root: Root, rows: Rows) -> Rows:
         """Rows of stored content with the columns that say whose it is."""
@@ -363,7 +365,7 @@ class Recording:
     ) -> Rows:
         failure = {}
         if error is not None and status in ("failed", "refused"):
-            failure = bared(root, error, error_fields(error))
+            failure = error_fields(error)
         ended: Fields = {
             "status": status,
             "completed_at": root.clock.now,

@@ -70,8 +70,6 @@ class Root:
     """What its input answers of what was asked before; None once that is recorded."""
     requests: set[str] = field(default_factory=set)
     """The interrupts that it raised."""
-    concealed: dict[str, BaseException] = field(default_factory=dict)
-    """What nodes raised of which only structure is kept, by task id: it passes through others."""
     paused_in: OpenNode | None = None
     """The node in which a graph paused as it was compiled to."""
     loaded: Loaded | None = None

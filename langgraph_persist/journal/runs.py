@@ -207,6 +207,8 @@ class Run:
         """The DeltaChannels of the graphs that have some."""
         self.whole: Run | None = None
         """The run that it is a part of."""
+        self.private = False
+        """Whether only structure is kept of it and of all that happens in it."""
         self.nodes = 0
         """How many nodes it has executed."""
         self.order = 0
@@ -298,6 +300,10 @@ class Run:
         rows: Rows = [("hitl_events", fields) for fields in left]
         return superseded(thread_id, self.workflow_id, loaded) + rows
 
+    def shown(self, rows: Rows) -> Rows:
+        """Rows of this run as they may be kept."""
+        return without_content(rows, labels=True) if self.private else rows
+
     def take_requests(self, interrupt_ids: Iterable[str]) -> Rows:
         """The rows of what these interrupts ask."""
         with self._lock:
@@ -331,6 +337,10 @@ class Run:
     def awaits(self, graph: Graph, step: int) -> bool:
         """Whether a node waits for this step's checkpoint."""
         return any(n.graph == graph and n.step <= step for n in self._held)
+
+    def shows(self, graph: Graph, step: int) -> bool:
+        """Whether the state of this step's checkpoint is kept of a node that waits for it."""
+        return any(n.graph == graph and n.step <= step and not n.private for n in self._held)
 
     def hides(self, graph: Graph, step: int) -> bool:
         """Whether this step saves what a node wrote of which only structure is kept."""
@@ -445,6 +455,12 @@ class Within(NamedTuple):
     workflow: Recorded
     node: Fields | None
     """The row of the node around it."""
+    private: bool = False
+    """Whether only structure is kept of what happens there."""
+
+    def shown(self, rows: Rows) -> Rows:
+        """Rows of what happens there as they may be kept."""
+        return without_content(rows, labels=True) if self.private else rows
 
 
 current_place: ContextVar[Within | None] = ContextVar("langgraph_persist_place", default=None)

@@ -12,7 +12,7 @@ import orjson
 from langchain_core.utils.uuid import uuid7
 
 from langgraph_persist.errors import ConfigurationError, DurabilityError
-from langgraph_persist.extract import Keep, clean_text, error_fields, keep_for, to_json
+from langgraph_persist.extract import Keep, clean_text, error_fields, hide, keep_for, to_json
 from langgraph_persist.journal import Clock, Fields, Journal, Rows, Unit, Within, current_place
 
 CANCELLED = (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt)
@@ -32,6 +32,7 @@ class RecordedNode:
         run, above = place.workflow.run, place.node
         self.id: UUID = uuid7()
         self.name = clean_text(name)
+        self._private = place.private or journal.is_private(self.name, None)
         self._fields: Fields = {
             "thread_id": run.thread_id,
             "id": self.id,
@@ -51,11 +52,13 @@ class RecordedNode:
 
     def skip(self, reason: str | None = None) -> None:
         """Say that there was nothing to do."""
-        metadata = None if reason is None else to_json({"reason": reason})
-        self._end("skipped", metadata=metadata)
+        told = None if reason is None else self._text(reason)
+        self._end("skipped", metadata=None if told is None else to_json({"reason": told}))
 
     def fail(self, error: BaseException) -> None:
         """Say that it failed, where no exception leaves the block."""
+        if self._private:
+            hide(error)
         cancelled = isinstance(error, CANCELLED)
         self._end("cancelled" if cancelled else "failed", **({} if cancelled else _told(error)))
 
@@ -67,7 +70,7 @@ class RecordedNode:
     @property
     def place(self) -> Within:
         """Where that runs which runs in it."""
-        return Within(self._place.workflow, self._fields)
+        return Within(self._place.workflow, self._fields, self._private)
 
     def __enter__(self) -> RecordedNode:
         if "started_at" in self._fields:
@@ -129,12 +132,17 @@ class RecordedNode:
         self._own(keep.rows)
         return stored
 
+    def _text(self, text: str) -> Any:
+        """A text within a JSON column that is content in no other row."""
+        kept, seal = self._keep().text(clean_text(text)), self._journal.seal
+        return kept if kept is None or seal is None else seal.close(orjson.dumps(kept))
+
     def _keep(self) -> Keep:
-        private = self._journal.is_private(self.name, None)
-        return keep_for(self._journal, self._place.workflow.run.thread_id, private=private)
+        thread_id = self._place.workflow.run.thread_id
+        return keep_for(self._journal, thread_id, private=self._private)
 
     def _state(self, state: Mapping[str, Any]) -> orjson.Fragment | None:
-        if not self._journal.keeps_content or self._journal.is_private(self.name, None):
+        if not self._journal.keeps_content or self._private:
             return None
         keep = self._keep()
         entries = {clean_text(name): keep.channel(name, value) for name, value in state.items()}
@@ -148,10 +156,11 @@ class RecordedNode:
         self._rows += [(table, owner | fields) for table, fields in rows]
 
     def _taken(self) -> Rows:
-        return [*self._rows, ("nodes", self._fields)]
+        return self.place.shown([*self._rows, ("nodes", self._fields)])
 
     def _send(self, rows: Rows) -> None:
-        self._journal.append(Unit(self._place.workflow.run.thread_id, rows))
+        thread_id = self._place.workflow.run.thread_id
+        self._journal.append(Unit(thread_id, self.place.shown(rows)))
 
 
 def _told(error: BaseException) -> Fields:

@@ -14,7 +14,7 @@ from langchain_core.utils.uuid import uuid7
 
 from langgraph_persist.arguments import Duration, Limit, Moment, Money, Name, checked
 from langgraph_persist.errors import ConfigurationError, NotRecorded
-from langgraph_persist.extract import clean_text, error_fields, keep_for
+from langgraph_persist.extract import clean_text, error_fields, keep_for, nodes_around
 from langgraph_persist.journal import Fields, Journal, Rows, Unit, Within, place_in
 from langgraph_persist.quotas import Answer, Quotas, User, Users, ask
 from langgraph_persist.quotas import Request as Asked
@@ -119,7 +119,14 @@ class Recorder:
             tags=tags,
         )
         answer = self._ask(user, organization)
-        started = RecordedWorkflow(self._journal, thread_id, request, self._session_ttl, answer)
+        started = RecordedWorkflow(
+            self._journal,
+            thread_id,
+            request,
+            self._session_ttl,
+            answer,
+            private=self._is_private(place_in(self._journal)),
+        )
         if answer is not None and answer.refusal is not None:
             started.refuse(answer.refusal)
             raise answer.refusal
@@ -192,7 +199,7 @@ class Recorder:
         started = calls.opened(model, prompt, provider, params, prompt_name, prompt_version)
         result = calls.answered(output, model, counts, finish_reason)
         fields = self._identity(place) | calls.span_of(started_at, latency_ms) | started.fields
-        keep = keep_for(self._journal, fields["thread_id"])
+        keep = keep_for(self._journal, fields["thread_id"], private=place.private)
         fields |= calls.ended(output, result, error, keep) | {"latency_ms": latency_ms}
         if cost_usd is None:
             fields |= calls.priced(self._costs, started, fields, result)
@@ -200,7 +207,7 @@ class Recorder:
             fields |= {"cost_usd": _money(cost_usd), "price_source": "given"}
         fields["prompt"] = keep.prompt(started.messages)
         rows: Rows = [(table, _owner(fields) | content) for table, content in keep.rows]
-        self._send([*rows, ("generations", fields)])
+        self._send(place, [*rows, ("generations", fields)])
         return UUID(str(fields["id"]))
 
     def record_tool(
@@ -231,8 +238,9 @@ class Recorder:
             error: why it failed.
             workflow: that it is part of, if not the one under way here.
         """
-        fields = self._identity(self._place(workflow))
-        keep = keep_for(self._journal, fields["thread_id"])
+        place = self._place(workflow)
+        fields = self._identity(place)
+        keep = keep_for(self._journal, fields["thread_id"], private=place.private)
         fields |= calls.span_of(started_at, execution_time_ms) | {
             "tool_name": clean_text(name),
             "tool_call_id": None if tool_call_id is None else clean_text(tool_call_id),
@@ -248,7 +256,7 @@ class Recorder:
             fields |= error_fields(error)
         tool = {"id": uuid7(), "name": fields["tool_name"]}
         rows: Rows = [(table, _owner(fields) | content) for table, content in keep.rows]
-        self._send([("tools", tool), *rows, ("tool_executions", fields)])
+        self._send(place, [("tools", tool), *rows, ("tool_executions", fields)])
         return UUID(str(fields["id"]))
 
     # --- where ---
@@ -265,6 +273,17 @@ class Recorder:
         return owner
 
     def _place(self, workflow: RecordedWorkflow | None) -> Within:
+        place = self._place_of(workflow)
+        return place._replace(private=self._is_private(place))
+
+    def _is_private(self, place: Within | None) -> bool:
+        """Whether only structure is kept of what happens there, or in the graph's node here."""
+        if place is not None and place.private:
+            return True
+        excluded = self._journal.capture.nodes
+        return bool(excluded) and not excluded.isdisjoint(nodes_around())
+
+    def _place_of(self, workflow: RecordedWorkflow | None) -> Within:
         here = place_in(self._journal)
         if workflow is None:
             if here is None:
@@ -277,7 +296,7 @@ class Recorder:
             raise ConfigurationError(f"workflow {workflow.id} has ended already")
         if here is not None and here.workflow is workflow.recorded:
             return here
-        return Within(workflow.recorded, None)
+        return Within(workflow.recorded, None, workflow.recorded.run.private)
 
     def _identity(self, place: Within) -> Fields:
         run = place.workflow.run
@@ -289,9 +308,8 @@ class Recorder:
             "node_id": place.node["id"] if place.node else None,
         }
 
-    def _send(self, rows: Rows) -> None:
-        _, fields = rows[-1]
-        self._journal.append(Unit(fields["thread_id"], rows))
+    def _send(self, place: Within, rows: Rows) -> None:
+        self._journal.append(Unit(place.workflow.run.thread_id, place.shown(rows)))
 
 
 def _owner(fields: Fields) -> Fields:

@@ -72,6 +72,8 @@ class RecordedWorkflow:
         request: Request,
         ttl: timedelta | None,
         answer: Answer | None = None,
+        *,
+        private: bool = False,
     ) -> None:
         id: UUID = uuid7()
         self._journal, self._ttl, self._request = journal, ttl, request
@@ -80,11 +82,12 @@ class RecordedWorkflow:
         self._clock = Clock(answer.at if answer else None)
         self._committed: Future[None] | None = None
         run = Run(id, clean_text(thread_id) if thread_id else str(id), id)
+        run.private = private
         self.recorded = Recorded(run, journal, self)
         self._outer = current_place.get()
         journal.heartbeat.open(id, self.thread_id)
         self._send(self._opening_rows())
-        current_place.set(Within(self.recorded, None))
+        current_place.set(Within(self.recorded, None, private))
 
     @property
     def id(self) -> UUID:
@@ -111,6 +114,7 @@ class RecordedWorkflow:
         self.recorded.nodes.clear()
         rows += self._closing_rows(status, result, error)
         self._journal.heartbeat.close(self.id)
+        rows = self.recorded.run.shown(rows)
         self._committed = self._journal.commit(Unit(self.thread_id, rows))
         if not _in_event_loop():
             self._committed.result()
@@ -160,7 +164,7 @@ class RecordedWorkflow:
             self.end("cancelled" if isinstance(exc, CANCELLED) else "failed", error=exc)
 
     def _send(self, rows: Rows) -> None:
-        self._journal.append(Unit(self.thread_id, rows))
+        self._journal.append(Unit(self.thread_id, self.recorded.run.shown(rows)))
 
     # --- rows ---
 
@@ -213,7 +217,7 @@ class RecordedWorkflow:
 
     def _content(self, value: Any) -> tuple[Any, Rows]:
         """A value for a column, and the rows that it refers to."""
-        keep = keep_for(self._journal, self.thread_id)
+        keep = keep_for(self._journal, self.thread_id, private=self.recorded.run.private)
         stored, rows = keep.document(value), keep.rows
         owner = {"thread_id": self.thread_id, "workflow_id": self.id}
         return stored, [(table, owner | fields) for table, fields in rows]

@@ -67,7 +67,7 @@ def _record(journal: Journal, run: Run, graph: Graph, task: Any) -> None:
     if identity is None or run.task(identity.task_id) is not None:
         return
     parent = _parent(run, str(metadata["langgraph_checkpoint_ns"]))
-    private = journal.is_private(identity.node_name, parent)
+    private = run.private or journal.is_private(identity.node_name, parent)
     keep = keep_for(journal, run.thread_id, private=private)
     owner = {"thread_id": run.thread_id, "workflow_id": run.workflow_id}
     now = datetime.now(UTC)

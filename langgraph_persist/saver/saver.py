@@ -378,8 +378,10 @@ class PersistSaver(PostgresSaver):
         foreign = run.foreign(graph)
         place = f"{foreign}\x00{graph.checkpoint_ns}" if foreign else graph.checkpoint_ns
         owner = {"thread_id": run.thread_id, "workflow_id": run.workflow_id}
-        state, content = self._owned_state(owner, place, checkpoint)
-        rows += content
+        state: Any = None
+        if run.shows(graph, step):
+            state, content = self._owned_state(owner, place, checkpoint)
+            rows += content
         return rows + run.release(graph, step, _place(row, foreign) | {"state": state})
 
     def _owned_state(self, owner: Fields, place: str, checkpoint: Checkpoint) -> tuple[Any, Rows]:
