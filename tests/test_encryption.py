@@ -184,7 +184,7 @@ def test_every_column_of_text_or_json_is_known_to_be_content_or_not(migrated: st
         *("checkpoint_ns", "triggers", "input_checkpoint_id", "model_name", "model_provider"),
         *("price_source", "finish_reason", "prompt_name", "prompt_version", "tool_name"),
         *("tool_call_id", "username", "email", "password_hash", "api_key_hash", "preferences"),
-        *("language", "retry_of", "settings", "projection", "timezone"),
+        *("language", "retry_of", "copied_from", "settings", "projection", "timezone"),
         *("event_type", "user_decision", "interrupt_id", "requested_model"),
         *("checkpoint_thread_id", "missing"),
         # Of a tool, what nobody but its users fill in.
