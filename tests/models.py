@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -39,7 +40,8 @@ class Scripted(BaseChatModel):
     model: str = "scripted-1"
     provider: str = "scripted"
     temperature: float | None = None
-    _next: int = PrivateAttr(default=0)
+    # A batch asks from several threads at once.
+    _turns: Iterator[int] = PrivateAttr(default_factory=itertools.count)
 
     @property
     def _llm_type(self) -> str:
@@ -49,9 +51,7 @@ class Scripted(BaseChatModel):
         return {"ls_provider": self.provider, "ls_model_name": self.model, "ls_model_type": "chat"}
 
     def _take(self) -> Any:
-        answer = self.answers[self._next % len(self.answers)]
-        self._next += 1
-        return answer
+        return self.answers[next(self._turns) % len(self.answers)]
 
     def _generate(
         self,
