@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypedDict
 
@@ -16,6 +19,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.func import entrypoint, task
 from langgraph.graph import START, StateGraph
 from langgraph.types import Command, Interrupt, interrupt
+from psycopg.conninfo import make_conninfo
 from pydantic import BaseModel, ValidationError
 
 from langgraph_persist import Persist
@@ -314,6 +318,47 @@ def test_in_a_subgraph(persist: Persist, rows: Any, mode: str) -> None:
     told = {(e["event_data"], e["status"], e["user_input"]) for e in rows(EVENTS)}
     assert told == {("x?", "completed", 1), ("y?", "completed", 2)}
     assert len(rows(EVENTS)) == 2
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_answered_twice_at_once(migrated: str, rows: Any, processes: int) -> None:
+    """Both runs go on with the workflow, not knowing of each other; all is counted once."""
+    met = threading.Barrier(2)
+
+    def ask(state: Steps) -> Steps:
+        answer = interrupt("sure?")
+        met.wait(30)
+        return {"log": [str(answer)]}
+
+    builder = chain_of(["draft"])
+    builder.add_node("ask", ask)
+    builder.add_edge("draft", "ask")
+    with ExitStack() as stack:
+        # Another URL makes a journal of its own, as another process has.
+        urls = [make_conninfo(migrated, connect_timeout=20 + n) for n in range(processes)]
+        opened = [stack.enter_context(Persist(url)) for url in urls]
+        assert len({id(persist.checkpointer.journal) for persist in opened}) == processes
+        graphs = [p.attach(builder.compile(checkpointer=p.checkpointer)) for p in opened]
+        graphs[0].invoke({"count": 0}, opened[0].config("t"))
+
+        def answer(number: int) -> None:
+            persist, graph = opened[number % processes], graphs[number % processes]
+            graph.invoke(Command(resume=f"yes {number}"), persist.config("t"))
+
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(answer, range(2)))
+        graphs[0].invoke({"count": 0}, opened[0].config("other"))
+    first = " WHERE thread_id = 't' ORDER BY 1"
+    nodes = rows(f"SELECT execution_order, node_name, attempt FROM nodes{first}")
+    assert [tuple(n.values()) for n in nodes] == [
+        (1, "draft", 1),
+        (2, "ask", 1),
+        (3, "ask", 2),
+        (4, "ask", 3),
+    ]
+    runs = rows(f"SELECT attempt FROM workflow_runs{first}")
+    assert [r["attempt"] for r in runs] == [1, 2, 3]
+    assert rows(f"SELECT node_count FROM workflows{first}") == [{"node_count": 4}]
 
 
 # --- a graph that a node calls, on a thread of its own ---

@@ -389,7 +389,8 @@ class Recording:
             rows.append(("session_updates", {"thread_id": root.run.thread_id, **lifetime}))
         if root.kind == "resume":
             key = {"thread_id": root.run.thread_id, "id": root.run.workflow_id}
-            rows.append(("workflow_totals", key))
+            sums = ("workflow_totals", "run_numbers", "node_numbers")
+            rows += [(table, dict(key)) for table in sums]
         return rows
 
 

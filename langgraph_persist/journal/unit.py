@@ -68,6 +68,8 @@ KEYS: dict[str, tuple[str, ...]] = {
     "todo_lists": ("thread_id", "checkpoint_ns", "checkpoint_id"),
     "hitl_events": ("thread_id", "id"),
     "workflow_totals": ("thread_id", "id"),
+    "run_numbers": ("thread_id", "id"),
+    "node_numbers": ("thread_id", "id"),
     "projection_errors": ("thread_id", "id"),
 }
 

@@ -422,6 +422,52 @@ CROSS JOIN LATERAL (
 ) AS generations
 WHERE t.thread_id = e.thread_id AND t.id = e.id
 
+-- run_numbers --
+-- Counts the runs anew that went on with a workflow at the same time, not knowing of each other.
+UPDATE {{schema}}.workflow_runs AS t SET attempt = e.attempt, updated_at = now()
+FROM (
+    SELECT r.thread_id, r.id, row_number() OVER (
+        PARTITION BY r.thread_id, r.workflow_id ORDER BY r.attempt, r.started_at, r.id
+    ) AS attempt
+    FROM {{schema}}.workflow_runs AS r
+    WHERE r.thread_id = ANY(%(threads)s) AND (r.thread_id, r.workflow_id) IN (
+        SELECT k.thread_id, k.id FROM jsonb_to_recordset(%(rows)s) AS k (thread_id text, id uuid)
+    )
+) AS e
+WHERE t.thread_id = e.thread_id AND t.id = e.id AND t.thread_id = ANY(%(threads)s)
+    AND t.attempt <> e.attempt
+
+-- node_numbers --
+-- Orders nodes anew, and counts the tries of their tasks, where two runs gave the same numbers.
+UPDATE {{schema}}.nodes AS t SET
+    execution_order = e.execution_order, attempt = e.attempt, updated_at = now()
+FROM (
+    SELECT
+        o.thread_id, o.id, max(o.same) OVER of_workflow AS most,
+        row_number() OVER (of_workflow ORDER BY o.execution_order, o.started_at, o.id)
+            AS execution_order,
+        CASE WHEN o.task_id IS NULL THEN o.attempt ELSE row_number() OVER (
+            PARTITION BY o.thread_id, o.workflow_id, o.task_id
+            ORDER BY o.attempt, o.started_at, o.id
+        ) END AS attempt
+    FROM (
+        SELECT
+            n.thread_id, n.id, n.workflow_id, n.task_id, n.execution_order, n.attempt,
+            n.started_at, count(*) OVER (
+                PARTITION BY n.thread_id, n.workflow_id, n.execution_order
+            ) AS same
+        FROM {{schema}}.nodes AS n
+        WHERE n.execution_order IS NOT NULL AND n.thread_id = ANY(%(threads)s)
+            AND (n.thread_id, n.workflow_id) IN (
+                SELECT k.thread_id, k.id
+                FROM jsonb_to_recordset(%(rows)s) AS k (thread_id text, id uuid)
+            )
+    ) AS o
+    WINDOW of_workflow AS (PARTITION BY o.thread_id, o.workflow_id)
+) AS e
+WHERE t.thread_id = e.thread_id AND t.id = e.id AND t.thread_id = ANY(%(threads)s)
+    AND e.most > 1 AND (t.execution_order <> e.execution_order OR t.attempt <> e.attempt)
+
 -- projection_errors --
 -- What projections could not write, of sessions that are recorded.
 INSERT INTO {{schema}}.projection_errors (
