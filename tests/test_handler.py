@@ -364,9 +364,9 @@ def test_runs_without_a_graph_are_told_like_those_of_one(persist: Persist, mode:
         named = {"thread_id": thread_id}
         return {"callbacks": [persist.handler], "configurable": named, "run_name": "ask"}
 
-    prompt = ChatPromptTemplate.from_messages([("human", "{question}")])
+    prompt = ChatPromptTemplate.from_messages([("human", "{what}")])
     run(fake_model("Because."), mode, "Why?", config("model"))
-    run(prompt | fake_model("So."), mode, {"question": "How?"}, config("chain"))
+    run(prompt | fake_model("So."), mode, {"what": "How?"}, config("chain"))
     run(weather, mode, {"city": "Rome"}, config("tool"))
     for thread_id, asked, told in (("model", "Why?", "Because."), ("chain", "How?", "So.")):
         lines = persist.history.transcript(thread_id)

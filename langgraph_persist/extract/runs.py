@@ -68,7 +68,9 @@ def _kind(value: Any) -> tuple[str, str | None]:
         return _messages_kind([value])
     if is_a(value, (list, tuple)) and value and all(map(_is_message_like, value)):
         return _messages_kind(value)
-    return _fields_kind(_fields(value))
+    fields = _fields(value)
+    kind, said = _fields_kind(fields)
+    return kind, _only_text(fields) if said is None else said
 
 
 def _command_kind(value: Command[Any]) -> tuple[str, str | None]:
@@ -91,6 +93,21 @@ def _fields_kind(fields: Mapping[Any, Any]) -> tuple[str, str | None]:
         texts = (fields.get(key) for key in _TEXT_KEYS)
         said = next((text for text in texts if is_a(text, str)), None)
     return kind, said
+
+
+def _only_text(fields: Mapping[Any, Any]) -> str | None:
+    """What is said under a name of the user's own: the only text but for ids, or only messages."""
+    if "messages" in fields:
+        return None
+    values = [value for key, value in fields.items() if not _is_id(key)]
+    texts = [value for value in values if is_a(value, str)]
+    if texts:
+        return texts[0] if len(texts) == 1 else None
+    return _under_messages(values[0])[1] if len(values) == 1 else None
+
+
+def _is_id(key: Any) -> bool:
+    return is_a(key, str) and (key == "id" or key.endswith("_id"))
 
 
 def _under_messages(messages: Any) -> tuple[str, str | None]:
