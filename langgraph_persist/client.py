@@ -418,6 +418,8 @@ class Persist:
         It is called as ``function(old, new, context)`` with the state before and after, once for
         every checkpoint that becomes durable, and returns nothing, a row, or several: mappings by
         column, or instances of your model. They are committed in the checkpoint's transaction.
+        The states are copies, of which each value is made once: what a function changes in one is
+        changed for other projections and as the state before, but not in the graph.
 
         Args:
             target: an SQLAlchemy model or ``Table``, or a table's name.

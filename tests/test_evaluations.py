@@ -528,6 +528,59 @@ async def test_a_cancelled_evaluation_keeps_what_it_had(persist: Persist) -> Non
     assert judged(persist) == {1: 1}
 
 
+class Strings:
+    """An evaluator of LangChain's kind, without async methods."""
+
+    evaluation_name = "strings"
+
+    def evaluate_strings(self, **strings: Any) -> Any:
+        return next(iter([]))
+
+
+async def gives_up(turn: Turn) -> float:
+    """Awaits what it has cancelled."""
+    if turn.number < 3:
+        inner = asyncio.ensure_future(asyncio.sleep(60))
+        inner.cancel()
+        await inner
+    return 50
+
+
+def runs_dry(turn: Turn) -> float:
+    """Has answers for the later turns only."""
+    return next(iter([] if turn.number < 3 else [50]))
+
+
+@pytest.mark.parametrize(
+    ("judge", "why"),
+    [
+        (gives_up, "gives_up was cancelled from within"),
+        (runs_dry, "runs_dry raised StopIteration"),
+    ],
+)
+async def test_an_evaluator_that_stops_itself_stops_nothing_else(
+    persist: Persist, judge: Any, why: str
+) -> None:
+    await asyncio.to_thread(chat, persist, "t", "a", "b", "c", "d")
+    evaluating = persist.evaluations.aevaluate_turns("t", judge, concurrency=2)
+    report = await asyncio.wait_for(evaluating, 30)
+    assert [evaluation.turn for evaluation in report.evaluations] == [3, 4]
+    assert {turn: str(error) for turn, error in report.failed.items()} == {1: why, 2: why}
+
+
+async def test_an_evaluator_of_a_session_that_stops_itself_is_told(persist: Persist) -> None:
+    await asyncio.to_thread(chat, persist, "t", "a")
+
+    async def gives_up(conversation: Conversation) -> float:
+        raise asyncio.CancelledError
+
+    judges: list[Any] = [gives_up, lambda conversation: next(iter([])), Strings()]
+    for judge in judges:
+        evaluating = persist.evaluations.aevaluate_session("t", judge, name="j")
+        with pytest.raises(RuntimeError, match=r"cancelled from within|raised StopIteration"):
+            await asyncio.wait_for(evaluating, 30)
+
+
 async def test_what_the_database_refuses_is_raised_on_the_loop(persist: Persist) -> None:
     await asyncio.to_thread(chat, persist, "t", "a", "b")
 

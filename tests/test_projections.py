@@ -22,6 +22,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from langgraph_persist import Persist, models
 from langgraph_persist.errors import ConfigurationError, DurabilityError, ProjectionFailed
+from langgraph_persist.extract import qualified_name
 from langgraph_persist.journal import journal as journal_module
 from langgraph_persist.journal.write import write_group
 from langgraph_persist.projections import ProjectionContext
@@ -72,6 +73,11 @@ class Buying(TypedDict, total=False):
     cart: Annotated[list[str], operator.add]
     count: int
     receipt: dict[str, Any]
+
+
+class Basket(TypedDict, total=False):
+    basket: dict[str, Any]
+    paid: list[str]
 
 
 def shopping(pick: Any = None, ask: Any = None) -> StateGraph[Any, Any, Any, Any]:
@@ -416,26 +422,57 @@ def test_without_a_value_for_the_key_rows_are_added(shop: str, rows: Rows) -> No
     assert len(rows("SELECT * FROM steps")) == 2
 
 
+@pytest.mark.parametrize("durability", ["sync", "async", "exit"])
+def test_a_projection_that_changes_what_it_is_given_changes_nothing_else(
+    shop: str, rows: Rows, durability: Any
+) -> None:
+    builder = StateGraph(Basket)
+    builder.add_node("fill", lambda state: {"basket": {"item": "tea"}})
+    builder.add_node("pay", lambda state: {"paid": [*state["basket"]]})
+    builder.add_edge(START, "fill")
+    builder.add_edge("fill", "pay")
+    with Persist(shop, promote={"result": "basket"}) as persist:
+
+        @persist.project("shop.steps")
+        def steps(old: Any, new: Any, context: ProjectionContext) -> Any:
+            if (row := new.get("basket")) is not None:
+                row |= {"thread_id": context.thread_id, "checkpoint_id": context.checkpoint_id}
+                new["paid"] = old["paid"] = None
+            return row and {k: row[k] for k in ("thread_id", "checkpoint_id")} | {"source": "loop"}
+
+        graph: Any = persist.attach(builder.compile(checkpointer=persist.checkpointer))
+        result = graph.invoke({}, persist.config("t"), durability=durability)
+        stored = graph.get_state(persist.config("t")).values
+    assert result == stored == {"basket": {"item": "tea"}, "paid": ["item"]}
+    assert rows("SELECT result FROM workflows") == [{"result": {"item": "tea"}}]
+    assert rows("SELECT DISTINCT thread_id FROM steps") == [{"thread_id": "t"}]
+
+
 # --- failures ---
 
 
-def broken(persist: Persist, **options: Any) -> list[Any]:
+def broken(
+    persist: Persist, error: type[BaseException] = RuntimeError, **options: Any
+) -> list[Any]:
     """A projection that raises while there is something in the returned list."""
     faults: list[Any] = ["out of paper"]
 
     @persist.project(Step, **options)
     def invoices(old: Any, new: Any, context: ProjectionContext) -> Any:
         if faults and new.get("count") == 1:
-            raise RuntimeError(faults[0])
+            raise error(faults[0])
         return None
 
     return faults
 
 
+@pytest.mark.parametrize("error", [RuntimeError, asyncio.CancelledError])
 @pytest.mark.parametrize("asynchronous", [False, True])
-def test_a_failing_projection_fails_the_step(shop: str, rows: Rows, asynchronous: bool) -> None:
+def test_a_failing_projection_fails_the_step(
+    shop: str, rows: Rows, asynchronous: bool, error: type[BaseException]
+) -> None:
     with Persist(shop) as persist:
-        faults = broken(persist)
+        faults = broken(persist, error)
         note_steps(persist)
         graph = persist.attach(shopping().compile(checkpointer=persist.checkpointer))
         config = persist.config("t")
@@ -459,9 +496,12 @@ def test_a_failing_projection_fails_the_step(shop: str, rows: Rows, asynchronous
     assert rows(ONCE_EACH) == rows(TOO_MANY) == []
 
 
-def test_a_failing_projection_is_recorded_if_so_chosen(shop: str, rows: Rows) -> None:
+@pytest.mark.parametrize("raised", [RuntimeError, asyncio.CancelledError])
+def test_a_failing_projection_is_recorded_if_so_chosen(
+    shop: str, rows: Rows, raised: type[BaseException]
+) -> None:
     with Persist(shop) as persist:
-        broken(persist, on_error="record")
+        broken(persist, raised, on_error="record")
         note_steps(persist)
         buy(persist)
     (error,) = rows(
@@ -472,10 +512,10 @@ def test_a_failing_projection_is_recorded_if_so_chosen(shop: str, rows: Rows) ->
     assert (error["projection"], error["step"], error["error_type"]) == (
         "invoices",
         1,
-        "RuntimeError",
+        qualified_name(raised),
     )
     assert error["error_message"] == "out of paper"
-    assert "raise RuntimeError" in error["error_traceback"]
+    assert "raise error(faults[0])" in error["error_traceback"]
     assert rows(ONCE_EACH) == []
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import math
-from asyncio import to_thread
+from asyncio import CancelledError, current_task, to_thread
 from collections.abc import Awaitable, Callable, Mapping
 from decimal import Decimal
 from functools import partial
@@ -81,7 +81,20 @@ class Evaluator:
         return self._judgement(found)
 
     async def ajudge(self, subject: Subject) -> Judgement:
-        """Ask it without holding up the event loop; what is not async is asked in a thread."""
+        """Ask it without holding up the event loop; what is not async is asked in a thread.
+
+        Raises:
+            RuntimeError: it was cancelled, but not by whoever awaits this.
+        """
+        try:
+            return self._judgement(await self._found(subject))
+        except CancelledError as error:
+            task = current_task()
+            if task is None or task.cancelling():
+                raise
+            raise RuntimeError(f"{self.name} was cancelled from within") from error
+
+    async def _found(self, subject: Subject) -> Any:
         if self._is_strings:
             found = await _asked(self._evaluator, "evaluate_strings", **self._strings(subject))
         elif self._is_runnable:
@@ -89,8 +102,8 @@ class Evaluator:
         elif _is_async(self._evaluator):
             found = await self._evaluator(subject)
         else:
-            found = await to_thread(self._evaluator, subject)
-        return self._judgement(await found if inspect.isawaitable(found) else found)
+            found = await _in_thread(self._evaluator, subject)
+        return await found if inspect.isawaitable(found) else found
 
     def _strings(self, subject: Subject) -> dict[str, str | None]:
         """Its arguments; it warns of those that it has no use for."""
@@ -206,7 +219,24 @@ async def _asked(evaluator: Any, method: str, **strings: str | None) -> Any:
     own: Callable[..., Awaitable[Any]] | None = getattr(evaluator, f"a{method}", None)
     if own is not None:
         return await own(**strings)
-    return await to_thread(getattr(evaluator, method), **strings)
+    return await _in_thread(getattr(evaluator, method), **strings)
+
+
+async def _in_thread(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """The same in a thread; a StopIteration is a RuntimeError, as where a coroutine raises it."""
+
+    def call() -> Any:
+        try:
+            return function(*args, **kwargs)
+        except StopIteration as error:
+            # No future can hold it: whoever awaits it would wait for ever.
+            raise RuntimeError(f"{_shown(function)} raised StopIteration") from error
+
+    return await to_thread(call)
+
+
+def _shown(function: Any) -> str:
+    return str(getattr(function, "__qualname__", type(function).__name__))
 
 
 def _discard(awaitable: Any) -> None:

@@ -23,7 +23,11 @@ class Change(NamedTuple):
     written_at: str
     metadata: Mapping[str, Any]
     old: State
+    """Copies of the values before, where both are compared."""
     new: State
+    """The graph's own values."""
+    copied: State
+    """Copies of these, where both are compared."""
 
     @property
     def checkpoint(self) -> tuple[str, str, str]:

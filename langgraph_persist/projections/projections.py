@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+from asyncio import CancelledError
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from langgraph_persist.projections.tables import Target, Upserts
 
 logger = logging.getLogger(__name__)
+
+_FAILURES = (Exception, CancelledError, GeneratorExit)
+"""What a function may raise that is its own: a run that is cancelled raises nothing in it."""
 
 OnError: TypeAlias = Literal["fail", "record"]
 
@@ -66,7 +70,7 @@ class _Projection(NamedTuple):
     subgraphs: bool
 
     def rows(self, change: Change, context: ProjectionContext) -> Iterator[Projected]:
-        made = self.function(change.old, change.new, context)
+        made = self.function(dict(change.old), dict(change.copied), context)
         for row in _rows(made):
             statement, params = self.upserts.prepare(row)
             yield Projected(statement, params, change.checkpoint, _owner(change))
@@ -143,7 +147,7 @@ class Projections:
                 continue
             try:
                 projected += list(projection.rows(change, context))
-            except Exception as error:
+            except _FAILURES as error:
                 rows.append(_failure(projection, change, error))
         if change.run is not None:
             rows += self._promote(change.run, change.graph, change.new)
@@ -165,7 +169,7 @@ class Projections:
         return rows
 
 
-def _failure(projection: _Projection, change: Change, error: Exception) -> tuple[str, Fields]:
+def _failure(projection: _Projection, change: Change, error: BaseException) -> tuple[str, Fields]:
     if projection.on_error == "fail":
         where = f"checkpoint {change.checkpoint_id} of thread {change.graph.thread_id!r}"
         raise ProjectionFailed(

@@ -44,7 +44,7 @@ class Watch:
         """A run has loaded a checkpoint; it starts from the first one of a graph."""
         projector = self._projector
         if projector is not None and projector.follows(graph) and graph not in run.states:
-            self._keep(run, graph, checkpoint)
+            run.states[graph] = self._copied(checkpoint, None)
             projector.loaded(run, graph, state_of(checkpoint))
 
     def derive(
@@ -61,6 +61,7 @@ class Watch:
         if projector is None or not projector.follows(graph):
             return NOTHING
         old = self._before(run, graph, config, load) if projector.compares else None
+        saved = self._copied(checkpoint, None if run is None else run.states.get(graph))
         change = Change(
             run=run,
             graph=graph,
@@ -71,10 +72,11 @@ class Watch:
             metadata=_metadata(config, metadata),
             old={} if old is None else old.values,
             new=state_of(checkpoint),
+            copied=saved.values,
         )
         derived = projector.saved(change)
         if run is not None:
-            self._keep(run, graph, checkpoint)
+            run.states[graph] = saved
         return derived
 
     def _before(
@@ -93,17 +95,14 @@ class Watch:
         found = load({"configurable": where})
         return None if found is None else _saved(found.checkpoint)
 
-    def _keep(self, run: Run, graph: Graph, checkpoint: Checkpoint) -> None:
-        assert self._projector is not None
-        if self._projector.compares:
-            saved = _saved(checkpoint, run.states.get(graph))
-        else:
-            saved = Saved(checkpoint["id"], {}, {})
-        run.states[graph] = saved
+    def _copied(self, checkpoint: Checkpoint, before: Saved | None) -> Saved:
+        if self._projector is not None and self._projector.compares:
+            return _saved(checkpoint, before)
+        return Saved(checkpoint["id"], {}, {})
 
 
 def _saved(checkpoint: Checkpoint, before: Saved | None = None) -> Saved:
-    """What a checkpoint holds, out of reach of nodes that change their input in place."""
+    """What a checkpoint holds, in copies: nodes and projections may change theirs in place."""
     versions = dict(checkpoint["channel_versions"])
     values: dict[str, Any] = {}
     for channel, value in state_of(checkpoint).items():
