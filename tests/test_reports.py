@@ -333,7 +333,7 @@ def test_percentiles_are_right_to_a_percent(persist: Persist) -> None:
 def test_percentiles_of_few_are_those_of_the_view(values: list[float]) -> None:
     sums = Sums()
     for value in values:
-        sums.add({"bucket": math.floor(WIDTH * math.log(value)), "in_bucket": 1}, ())
+        sums.add({"buckets": [math.floor(WIDTH * math.log(value))], "counts": [1]}, ())
     expected = quantiles(values * (3 - min(len(values), 2)), n=100, method="inclusive")
     for percent in (50, 95):
         assert sums.quantile(percent / 100) == pytest.approx(expected[percent - 1], rel=0.011)

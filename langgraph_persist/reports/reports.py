@@ -46,6 +46,7 @@ _CALLS = (
     "streamed",
     "first_token_ms",
 )
+_SPENT = ("calls", "prompt_tokens", "completion_tokens", "total_tokens", "cost_usd")
 _NODES = ("executions", "completed", "failed", "timed", "duration_ms", "max_ms")
 
 
@@ -156,7 +157,7 @@ class Reports:
         found = gather(
             self._spent(wanted, since, until, given),
             ("day", "organization", "user", "provider", "model"),
-            _CALLS,
+            _SPENT,
         )
         rows = [_cost(key, sums) for key, sums in found.items()]
         rows.sort(key=_by_day_and_cost)

@@ -29,9 +29,8 @@ class Sums:
                 totals[name] = value
             else:
                 totals[name] = max(known, value) if name.startswith("max_") else known + value
-        if row.get("bucket") is not None and row["in_bucket"]:
-            bucket = row["bucket"]
-            self.buckets[bucket] = self.buckets.get(bucket, 0) + row["in_bucket"]
+        for bucket, count in zip(row.get("buckets") or (), row.get("counts") or (), strict=True):
+            self.buckets[bucket] = self.buckets.get(bucket, 0) + count
 
     def count(self, name: str) -> int:
         """A count, 0 if there was nothing to count."""

@@ -170,7 +170,7 @@ ORDER BY g.is_total, g.period_start
 
 -- fresh_models --
 -- What the model calls between two times add up to, as the record has them now.
-WITH calls AS MATERIALIZED (
+WITH calls AS (
     SELECT DISTINCT ON (g.id)
         g.started_at, w.organization_id, w.user_id,
         g.model_provider, g.model_name, g.status, g.cache_hit, g.prompt_tokens,
@@ -181,7 +181,7 @@ WITH calls AS MATERIALIZED (
         CASE WHEN g.time_to_first_token_ms < 'Infinity' THEN g.time_to_first_token_ms END
             AS first_token_ms
     FROM {{schema}}.generations AS g
-    JOIN {{schema}}.workflows AS w ON w.thread_id = g.thread_id AND w.id = g.workflow_id
+    LEFT JOIN {{schema}}.workflows AS w ON w.thread_id = g.thread_id AND w.id = g.workflow_id
     WHERE (%(from)s::timestamptz IS NULL OR g.started_at >= %(from)s)
         AND (%(to)s::timestamptz IS NULL OR g.started_at < %(to)s)
         AND (%(model)s::text IS NULL OR g.model_name = %(model)s)
@@ -224,13 +224,21 @@ WITH calls AS MATERIALIZED (
 )
 SELECT
     g.day, o.slug AS organization, u.username AS "user", g.model_provider AS provider,
-    g.model_name AS model, g.bucket, g.calls, g.failed, g.cache_hits, g.prompt_tokens,
-    g.completion_tokens, g.total_tokens, g.cache_read_tokens, g.cache_creation_tokens,
-    g.reasoning_tokens, g.cost_usd, g.timed, g.timed AS in_bucket, g.latency_ms, g.streamed,
-    g.first_token_ms
+    g.model_name AS model, sum(g.calls)::bigint AS calls, sum(g.failed)::bigint AS failed,
+    sum(g.cache_hits)::bigint AS cache_hits, sum(g.prompt_tokens)::bigint AS prompt_tokens,
+    sum(g.completion_tokens)::bigint AS completion_tokens,
+    sum(g.total_tokens)::bigint AS total_tokens,
+    sum(g.cache_read_tokens)::bigint AS cache_read_tokens,
+    sum(g.cache_creation_tokens)::bigint AS cache_creation_tokens,
+    sum(g.reasoning_tokens)::bigint AS reasoning_tokens, sum(g.cost_usd) AS cost_usd,
+    sum(g.timed)::bigint AS timed, sum(g.latency_ms) AS latency_ms,
+    sum(g.streamed)::bigint AS streamed, sum(g.first_token_ms) AS first_token_ms,
+    array_agg(g.bucket) FILTER (WHERE g.bucket IS NOT NULL AND g.timed > 0) AS buckets,
+    array_agg(g.timed) FILTER (WHERE g.bucket IS NOT NULL AND g.timed > 0) AS counts
 FROM grouped AS g
 LEFT JOIN {{schema}}.organizations AS o ON o.id = g.organization_id
 LEFT JOIN {{schema}}.users AS u ON u.id = g.user_id
+GROUP BY g.day, o.slug, u.username, g.model_provider, g.model_name
 
 -- stored_models --
 -- What the sums of hours between two times add up to, but for some hours.
@@ -265,8 +273,8 @@ WITH grouped AS (
     GROUP BY 1, 2, 3, 4
 )
 SELECT
-    g.day, o.slug AS organization, NULL AS "user", g.provider, g.model, NULL AS bucket, g.calls,
-    g.failed, g.cache_hits, g.prompt_tokens, g.completion_tokens, g.total_tokens,
+    g.day, o.slug AS organization, NULL AS "user", g.provider, g.model, g.calls, g.failed,
+    g.cache_hits, g.prompt_tokens, g.completion_tokens, g.total_tokens,
     g.cache_read_tokens, g.cache_creation_tokens, g.reasoning_tokens, g.cost_usd, g.timed,
     g.latency_ms, g.streamed, g.first_token_ms
 FROM grouped AS g
@@ -274,14 +282,19 @@ LEFT JOIN {{schema}}.organizations AS o ON o.id = g.organization_id
 
 -- stored_latencies --
 -- How many of these calls took how long.
-SELECT r.model_provider AS provider, r.model_name AS model, b.bucket, sum(b.count)::bigint AS in_bucket
-FROM {{schema}}.report_models AS r
-CROSS JOIN LATERAL unnest(r.buckets, r.counts) AS b (bucket, count)
-WHERE r.is_total = %(total)s
-    AND r.period_start >= %(from)s::timestamptz AND r.period_start < %(to)s::timestamptz
-    AND (%(model)s::text IS NULL OR r.model_name = %(model)s)
-    {{> of_organization}}
-GROUP BY r.model_provider, r.model_name, b.bucket
+SELECT b.provider, b.model, array_agg(b.bucket) AS buckets, array_agg(b.count) AS counts
+FROM (
+    SELECT
+        r.model_provider AS provider, r.model_name AS model, b.bucket, sum(b.count)::bigint AS count
+    FROM {{schema}}.report_models AS r
+    CROSS JOIN LATERAL unnest(r.buckets, r.counts) AS b (bucket, count)
+    WHERE r.is_total = %(total)s
+        AND r.period_start >= %(from)s::timestamptz AND r.period_start < %(to)s::timestamptz
+        AND (%(model)s::text IS NULL OR r.model_name = %(model)s)
+        {{> of_organization}}
+    GROUP BY r.model_provider, r.model_name, b.bucket
+) AS b
+GROUP BY b.provider, b.model
 
 -- stored_users --
 -- What users' sums of days add up to.
@@ -330,24 +343,33 @@ WITH executions AS MATERIALIZED (
         AND (%(workflow)s::text IS NULL OR w.name = %(workflow)s)
         {{> of_whom}}
     ORDER BY n.id
+), grouped AS (
+    SELECT
+        e.workflow, e.node, e.node_type,
+        CASE WHEN e.duration_ms IS NOT NULL
+            THEN floor(50 * ln(greatest(e.duration_ms, 0.001)))::integer
+        END AS bucket,
+        count(*) AS executions,
+        count(*) FILTER (WHERE e.status = 'completed') AS completed,
+        count(*) FILTER (WHERE e.status = 'failed') AS failed,
+        count(e.duration_ms) AS timed, sum(e.duration_ms) AS duration_ms,
+        max(e.duration_ms) AS max_ms
+    FROM executions AS e
+    GROUP BY 1, 2, 3, 4
 )
 SELECT
-    e.workflow, e.node, e.node_type,
-    CASE WHEN e.duration_ms IS NOT NULL
-        THEN floor(50 * ln(greatest(e.duration_ms, 0.001)))::integer
-    END AS bucket,
-    count(*) AS executions,
-    count(*) FILTER (WHERE e.status = 'completed') AS completed,
-    count(*) FILTER (WHERE e.status = 'failed') AS failed,
-    count(e.duration_ms) AS timed, count(e.duration_ms) AS in_bucket,
-    sum(e.duration_ms) AS duration_ms, max(e.duration_ms) AS max_ms
-FROM executions AS e
-GROUP BY 1, 2, 3, 4
+    g.workflow, g.node, g.node_type, sum(g.executions)::bigint AS executions,
+    sum(g.completed)::bigint AS completed, sum(g.failed)::bigint AS failed,
+    sum(g.timed)::bigint AS timed, sum(g.duration_ms) AS duration_ms, max(g.max_ms) AS max_ms,
+    array_agg(g.bucket) FILTER (WHERE g.timed > 0) AS buckets,
+    array_agg(g.timed) FILTER (WHERE g.timed > 0) AS counts
+FROM grouped AS g
+GROUP BY g.workflow, g.node, g.node_type
 
 -- stored_nodes --
 -- What the sums of days between two times add up to.
 SELECT
-    r.workflow_name AS workflow, r.node_name AS node, r.node_type, NULL AS bucket,
+    r.workflow_name AS workflow, r.node_name AS node, r.node_type,
     sum(r.executions)::bigint AS executions, sum(r.completed)::bigint AS completed,
     sum(r.failed)::bigint AS failed,
     sum(r.timed)::bigint AS timed, sum(r.duration_ms) AS duration_ms, max(r.max_ms) AS max_ms
@@ -360,16 +382,28 @@ GROUP BY r.workflow_name, r.node_name, r.node_type
 
 -- stored_durations --
 -- How many of these executions took how long.
+WITH chosen AS MATERIALIZED (
+    SELECT
+        dense_rank() OVER (ORDER BY r.workflow_name, r.node_name, r.node_type) AS number,
+        r.workflow_name, r.node_name, r.node_type, r.buckets, r.counts
+    FROM {{schema}}.report_nodes AS r
+    WHERE r.is_total = %(total)s
+        AND r.period_start >= %(from)s::timestamptz AND r.period_start < %(to)s::timestamptz
+        AND (%(workflow)s::text IS NULL OR r.workflow_name = %(workflow)s)
+        {{> of_organization}}
+), grouped AS (
+    SELECT c.number, b.bucket, sum(b.count)::bigint AS count
+    FROM chosen AS c CROSS JOIN LATERAL unnest(c.buckets, c.counts) AS b (bucket, count)
+    GROUP BY c.number, b.bucket
+)
 SELECT
-    r.workflow_name AS workflow, r.node_name AS node, r.node_type, b.bucket,
-    sum(b.count)::bigint AS in_bucket
-FROM {{schema}}.report_nodes AS r
-CROSS JOIN LATERAL unnest(r.buckets, r.counts) AS b (bucket, count)
-WHERE r.is_total = %(total)s
-    AND r.period_start >= %(from)s::timestamptz AND r.period_start < %(to)s::timestamptz
-    AND (%(workflow)s::text IS NULL OR r.workflow_name = %(workflow)s)
-    {{> of_organization}}
-GROUP BY r.workflow_name, r.node_name, r.node_type, b.bucket
+    n.workflow_name AS workflow, n.node_name AS node, n.node_type,
+    array_agg(g.bucket) AS buckets, array_agg(g.count) AS counts
+FROM grouped AS g
+JOIN (
+    SELECT DISTINCT c.number, c.workflow_name, c.node_name, c.node_type FROM chosen AS c
+) AS n ON n.number = g.number
+GROUP BY n.workflow_name, n.node_name, n.node_type
 
 -- user_success --
 -- How the workflows that users began between two times have ended.
@@ -433,7 +467,7 @@ WHERE g.prompt_name IS NOT NULL
 
 -- prompt_versions --
 -- What calls with each version of named prompts took, and how their workflows were judged.
-WITH calls AS MATERIALIZED (
+WITH calls AS NOT MATERIALIZED (
     SELECT
         g.prompt_name, g.prompt_version, g.thread_id, g.workflow_id, g.status, g.cache_hit,
         g.prompt_tokens, g.completion_tokens, g.started_at,
