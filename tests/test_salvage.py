@@ -248,28 +248,75 @@ def test_a_lifetime_beyond_all_dates_is_no_reason_to_fail(url: str, rows: Rows) 
     assert [*session["missing"]] == ["seconds_to_live"]
 
 
-@pytest.mark.plain_postgres("Citus takes no triggers")
-@pytest.mark.parametrize("code", ["53100", "42501", "0A000"])
-def test_what_is_no_rows_fault_fails_the_run(url: str, rows: Rows, code: str) -> None:
+def by_hand(persist: Persist) -> None:
+    """A workflow of the recorder alone."""
+    recorder = persist.recorder
+    with recorder.start_workflow("nightly", thread_id="t", user="ann"):
+        with recorder.node("ask") as node:
+            recorder.record_generation("fast", prompt="Weather?", output="It is sunny")
+            node.complete(state={"log": ["asked"]})
+        recorder.complete_workflow({"sent": 1})
+
+
+@pytest.mark.usefixtures("way")
+@pytest.mark.parametrize(
+    ("table", "condition", "left"),
+    [
+        ("generations", "output IS NULL", {"output"}),
+        ("workflows", "result IS NULL", {"result"}),
+        ("nodes", "state IS NULL", {"state"}),
+        ("generations", "false", None),
+        ("nodes", "status <> 'completed'", None),
+    ],
+)
+def test_what_is_refused_of_a_workflow_recorded_by_hand_is_left_out(
+    url: str, rows: Rows, table: str, condition: str, left: set[str] | None
+) -> None:
+    refuse(url, table, condition)
+    with Persist(url) as persist:
+        by_hand(persist)
+        assert sum(persist.handler.failures.counts.values()) == 1
+    whole = {"workflows": 1, "workflow_runs": 1, "nodes": 1, "generations": 1}
+    for name in whole:
+        found = rows(f"SELECT status, missing FROM {name}")
+        if name == table:
+            assert [{*row["missing"]} for row in found] == ([] if left is None else [left])
+        else:
+            assert found == [{"status": "completed", "missing": None}]
+
+
+@pytest.fixture(params=["53100", "42501", "0A000"])
+def unable(url: str, request: pytest.FixtureRequest) -> Iterator[None]:
+    """Nothing is wrong with the rows, but the server does not write them."""
     with psycopg.connect(url, autocommit=True) as conn:
         conn.execute(
             "CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS"
-            f" $$BEGIN RAISE EXCEPTION 'no' USING ERRCODE = '{code}'; END$$".encode()
+            f" $$BEGIN RAISE EXCEPTION 'no' USING ERRCODE = '{request.param}'; END$$".encode()
         )
         conn.execute(
             "CREATE TRIGGER failing BEFORE INSERT ON langgraph_persist.generations"
             " FOR EACH ROW EXECUTE FUNCTION fail()"
         )
-    try:
-        with Persist(url, retry_for=0.5) as persist:
-            with pytest.raises(DurabilityError):
-                chat(persist)
-            assert not persist.handler.failures.counts
-        assert rows("SELECT status FROM workflows") == [{"status": "failed"}]
-        assert rows("SELECT 1 FROM nodes WHERE status = 'running'") == []
-    finally:
-        with psycopg.connect(url, autocommit=True) as conn:
-            conn.execute("DROP FUNCTION fail CASCADE")
+    yield
+    with psycopg.connect(url, autocommit=True) as conn:
+        conn.execute("DROP FUNCTION fail CASCADE")
+
+
+@pytest.mark.plain_postgres("Citus takes no triggers")
+@pytest.mark.parametrize("record", [chat, by_hand], ids=lambda record: record.__name__)
+@pytest.mark.usefixtures("unable")
+def test_what_is_no_rows_fault_fails_the_run(
+    url: str, rows: Rows, record: Callable[[Persist], Any]
+) -> None:
+    with Persist(url, retry_for=0.5) as persist:
+        with pytest.raises(DurabilityError):
+            record(persist)
+        assert not persist.handler.failures.counts
+    (workflow,) = rows("SELECT status, error_type, result FROM workflows")
+    assert (workflow["status"], workflow["result"]) == ("failed", None)
+    assert workflow["error_type"].endswith("DurabilityError")
+    assert rows("SELECT status FROM workflow_runs") == [{"status": "failed"}]
+    assert rows("SELECT 1 FROM nodes WHERE status = 'running'") == []
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from types import TracebackType
 from typing import Any, Literal
 from uuid import UUID
@@ -115,7 +116,8 @@ class RecordedWorkflow:
         rows += self._closing_rows(status, result, error)
         self._journal.heartbeat.close(self.id)
         rows = self.recorded.run.shown(rows)
-        self._committed = self._journal.commit(Unit(self.thread_id, rows))
+        otherwise = partial(self._lost, status, error)
+        self._committed = self._journal.commit(Unit(self.thread_id, rows, otherwise=otherwise))
         if not _in_event_loop():
             self._committed.result()
 
@@ -214,6 +216,12 @@ class RecordedWorkflow:
         if lifetime := self._journal.reaper.lifetime(self._ttl):
             rows.append(("session_updates", {"thread_id": self.thread_id, **lifetime}))
         return rows
+
+    def _lost(self, status: Status, error: BaseException | None, failure: DurabilityError) -> Rows:
+        """The rows that end a workflow of which something could not be committed."""
+        if status not in ("failed", "refused"):
+            status, error = "failed", failure
+        return self.recorded.run.shown(self._closing_rows(status, None, error))
 
     def _content(self, value: Any) -> tuple[Any, Rows]:
         """A value for a column, and the rows that it refers to."""
