@@ -41,6 +41,7 @@ from langgraph_persist.errors import (
 from langgraph_persist.migrate import downgrade
 from tests.conftest import sibling
 from tests.graphs import chain_of, chat_graph
+from tests.load import terminate
 
 
 def ping(persist: Persist, thread_id: str = "t") -> dict[str, Any]:
@@ -128,6 +129,15 @@ def test_engine_rolls_back(database: str) -> None:
             orm.rollback()
         with OrmSession(persist.engine) as orm:
             assert orm.get(Session, "never") is None
+
+
+def test_engine_outlives_its_connections(database: str) -> None:
+    with Persist(database) as persist:
+        with persist.engine.connect() as conn:
+            first = conn.exec_driver_sql("SELECT pg_backend_pid()").scalar()
+        assert terminate(database) > 0
+        with persist.engine.connect() as conn:
+            assert conn.exec_driver_sql("SELECT pg_backend_pid()").scalar() != first
 
 
 def test_schemas_of_ones_own(database: str) -> None:

@@ -16,7 +16,7 @@ import pytest
 from langgraph.graph import END, START, StateGraph
 from langgraph.types import Command, RetryPolicy, interrupt
 from psycopg.rows import dict_row
-from sqlalchemy import ARRAY, DateTime, Enum, MetaData, Numeric, Text, func, select
+from sqlalchemy import ARRAY, DateTime, Enum, MetaData, Numeric, Table, Text, event, func, select
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
@@ -26,6 +26,7 @@ from langgraph_persist.extract import qualified_name
 from langgraph_persist.journal import journal as journal_module
 from langgraph_persist.journal.write import write_group
 from langgraph_persist.projections import ProjectionContext
+from tests.load import terminate
 
 Rows = Callable[[str], list[dict[str, Any]]]
 
@@ -151,6 +152,32 @@ TOO_MANY = (
     "SELECT s.* FROM steps s LEFT JOIN checkpoints c USING (thread_id, checkpoint_id)"
     " WHERE c.checkpoint_id IS NULL"
 )
+
+
+def test_a_table_is_looked_up_again_where_the_connection_is_lost(shop: str, rows: Rows) -> None:
+    looks: list[int] = []
+
+    def cut(inspector: Any, table: Any, column: Any) -> None:
+        """The columns are known, the keys not yet asked for."""
+        looks.append(1)
+        if len(looks) == 1:
+            terminate(shop)
+
+    event.listen(Table, "column_reflect", cut)
+    try:
+        with Persist(shop) as persist:
+
+            @persist.project("shop.steps")
+            def steps(old: Any, new: Any, context: ProjectionContext) -> dict[str, Any]:
+                ids = {"thread_id": context.thread_id, "checkpoint_id": context.checkpoint_id}
+                return ids | {"source": context.source, "after": new.get("count")}
+
+            buy(persist)
+    finally:
+        event.remove(Table, "column_reflect", cut)
+    assert len(looks) == 2 * len(Step.__table__.columns)
+    assert rows(ONCE_EACH) == rows(TOO_MANY) == []
+    assert len(rows("SELECT * FROM steps")) == len(rows("SELECT * FROM checkpoints"))
 
 
 # --- promoted columns ---
