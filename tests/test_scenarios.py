@@ -132,5 +132,49 @@ def test_scenario(persist: Persist, rows: Any, scenario: Scenario, way: Way) -> 
     check_states(persist, rows, saves=scenario.name not in SAVING_NOTHING)
 
 
+ONCE_MORE = [
+    pytest.param(scenario, way, id=f"{scenario.name}-{way}")
+    for scenario in SCENARIOS
+    for way in dict.fromkeys([scenario.ways[0], scenario.ways[-1]])
+    if scenario.name != "killed"
+]
+
+
+@pytest.mark.parametrize(("scenario", "way"), ONCE_MORE)
+def test_installed(persist: Persist, rows: Any, scenario: Scenario, way: Way) -> None:
+    """The same record where nothing in the application was changed."""
+    persist.install()
+    stage = Stage(persist.checkpointer, way)
+    scenario.play(stage)
+    persist.uninstall()
+    persist.flush()
+    assert recorded(rows) == scenario.recorded
+    check_whole(rows)
+
+
+CONTENT = {
+    "sessions": ("initial_input", "current_context"),
+    "workflows": ("user_input", "input", "result", "error_message", "error_traceback"),
+    "workflow_runs": ("error_message", "error_traceback"),
+    "nodes": ("input_data", "output_data", "state", "error_message", "error_traceback"),
+    "generations": ("user_prompt", "prompt", "output", "output_message", "tool_calls"),
+    "tool_executions": ("input_params", "output_data", "error_message", "error_traceback"),
+    "hitl_events": ("event_data", "user_input"),
+}
+
+
+@pytest.mark.parametrize(("scenario", "way"), ONCE_MORE)
+def test_structure_only(migrated: str, rows: Any, scenario: Scenario, way: Way) -> None:
+    """The same record, with nothing of what was said."""
+    with Persist(migrated, capture="structure") as persist:
+        scenario.play(Stage(persist.checkpointer, way, persist.attach))
+        assert not persist.handler.failures.counts
+    assert recorded(rows) == scenario.recorded
+    for table, columns in CONTENT.items():
+        for row in rows(f"SELECT * FROM {table}"):
+            assert {name: row[name] for name in columns} == dict.fromkeys(columns)
+    assert rows("SELECT id FROM messages UNION ALL SELECT id FROM state_values") == []
+
+
 def test_the_page_shows_what_is_tested() -> None:
     assert PAGE.read_text("utf-8") == page(comparison()), "run python -m tests.scenarios"

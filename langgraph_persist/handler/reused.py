@@ -1,7 +1,9 @@
 """Ids given by users that an earlier run has, recorded by another process or by this one long ago.
 
 LangChain makes an id of the moment for each run, which no other run has; so the database is asked
-only of ids that are not of this moment.
+only of ids that are not of this moment. Two processes that start the same id on the same thread
+before either is recorded are not told apart: nothing could be, since a row of a run needs those of
+its workflow and session, which the journal writes later.
 """
 
 from __future__ import annotations
