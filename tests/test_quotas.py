@@ -41,6 +41,29 @@ def used(persist: Persist, name: str, organization: str = "acme") -> Quota:
 # --- daily requests ---
 
 
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_a_replay_with_another_state_is_a_request_of_the_same_user(
+    persist: Persist, asynchronous: bool
+) -> None:
+    persist.organizations.save("acme", max_daily_requests=2)
+    persist.users.save("ann", organization="acme")
+    graph = persist.attach(chain_of(["a", "b"]).compile(checkpointer=persist.checkpointer))
+    graph.invoke({"count": 0}, persist.config("t", user="ann"))
+    config = persist.history.replay_config(persist.history.last().nodes[1])
+
+    def again() -> None:
+        edited = graph.update_state(config, {"count": 40})
+        if asynchronous:
+            asyncio.run(graph.ainvoke(None, edited))
+        else:
+            graph.invoke(None, edited)
+
+    again()
+    assert used(persist, "daily_requests").used == 2
+    with pytest.raises(QuotaExceeded):
+        again()
+
+
 def test_more_requests_than_allowed_are_refused(persist: Persist) -> None:
     persist.organizations.save("acme", max_daily_requests=2)
     ask(persist, organization="acme")

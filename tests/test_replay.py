@@ -121,6 +121,57 @@ def test_the_state_may_be_changed_before(persist: Persist) -> None:
 
 
 @pytest.mark.parametrize("asynchronous", [False, True])
+@pytest.mark.parametrize("depth", [0, 1])
+def test_with_another_state_it_is_of_the_same_user(
+    persist: Persist, depth: int, asynchronous: bool
+) -> None:
+    builder = nested(depth) if depth else chain_of(["x", "y"])
+    graph = persist.attach(builder.compile(checkpointer=persist.checkpointer))
+    run(graph, {"count": 0}, persist.config("t", user="ann", organization="acme"), asynchronous)
+    old = persist.history.last()
+    edited = graph.update_state(persist.history.replay_config(node_of(old, "y")), {"count": 40})
+    run(graph, None, edited, asynchronous)
+    new = persist.history.last()
+    assert new.replay_of == old.id
+    assert (new.user, new.organization) == ("ann", "acme")
+
+
+def test_whoever_is_named_runs_it_again(persist: Persist) -> None:
+    graph = persist.attach(chain_of(["a", "b"]).compile(checkpointer=persist.checkpointer))
+    graph.invoke({"count": 0}, persist.config("t", user="ann", organization="acme"))
+    edited = graph.update_state(
+        persist.history.replay_config(persist.history.last().nodes[1]), {"count": 40}
+    )
+    graph.invoke(None, {**edited, "metadata": {"user": "eve"}})
+    new = persist.history.last()
+    assert new.user == "eve"
+
+
+def test_what_nobody_ran_is_nobodys_again(persist: Persist) -> None:
+    graph = persist.attach(chain_of(["a", "b"]).compile(checkpointer=persist.checkpointer))
+    graph.invoke({"count": 0}, persist.config("t"))
+    edited = graph.update_state(
+        persist.history.replay_config(persist.history.last().nodes[1]), {"count": 40}
+    )
+    graph.invoke(None, edited)
+    assert persist.history.last().user is None
+
+
+def test_who_answers_at_a_checkpoint_is_not_known_by_its_workflow(
+    persist: Persist, rows: Any
+) -> None:
+    graph = persist.attach(asking().compile(checkpointer=persist.checkpointer))
+    config = persist.config("t", user="ann")
+    graph.invoke({"count": 0}, config)
+    newest = graph.get_state(config).config["configurable"]
+    graph.invoke(Command(resume="yes"), {"configurable": newest})
+    workflow = persist.history.last()
+    assert (workflow.user, workflow.status) == ("ann", "completed")
+    (event,) = rows("SELECT status, user_id FROM hitl_events")
+    assert event == {"status": "completed", "user_id": None}
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
 @pytest.mark.parametrize("depth", [1, 2])
 def test_a_node_in_a_subgraph_is_run_again(
     persist: Persist, depth: int, asynchronous: bool

@@ -1,8 +1,8 @@
 """Start events that ask the database: about limits, ids, and workflows that go on.
 
 Only these do while a graph waits, and only where a run names an organization or a user, is given
-an id, or goes on with a thread whose checkpoints are not ours. In an async run they are awaited, in
-the way of :mod:`langgraph_persist.handler.ending`.
+an id, starts from an earlier checkpoint, or goes on with a thread whose checkpoints are not ours.
+In an async run they are awaited, in the way of :mod:`langgraph_persist.handler.ending`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from contextvars import ContextVar
 from functools import partial
 from types import MethodType
@@ -108,7 +108,9 @@ def _request(handler: Any, inputs: Any, event: Mapping[str, Any]) -> Request | N
     return request
 
 
-def _questions(handler: Any, inputs: Any, event: Mapping[str, Any]) -> Sequence[Callable[[], None]]:
+def _questions(
+    handler: Any, inputs: Any, event: MutableMapping[str, Any]
+) -> Sequence[Callable[[], None]]:
     """What the database is to be asked before a root run starts."""
     if event.get("parent_run_id") is not None:
         return ()
@@ -120,6 +122,8 @@ def _questions(handler: Any, inputs: Any, event: Mapping[str, Any]) -> Sequence[
         thread_id = handler.strange_thread(event)
         if thread_id is not None:
             questions.append(partial(handler.recall, thread_id))
+    if (origin := handler.origin(event)) is not None:
+        questions.append(partial(handler.inherit, origin, event))
     return questions
 
 

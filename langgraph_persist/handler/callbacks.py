@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from asyncio import CancelledError
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, MutableMapping, Sequence
 from concurrent.futures import Future
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -55,6 +55,7 @@ from langgraph_persist.handler.generations import Generations
 from langgraph_persist.handler.guard import guarded
 from langgraph_persist.handler.hook import install, uninstall
 from langgraph_persist.handler.humans import Humans
+from langgraph_persist.handler.inherited import Inherited, Origin, inherit, origin_of
 from langgraph_persist.handler.missed import Missed, how_ended
 from langgraph_persist.handler.outcome import (
     Status,
@@ -456,6 +457,20 @@ class PersistCallbackHandler(GraphCallbackHandler):
         recall(thread_id, self.journal)
 
     @guarded
+    def origin(self, event: Mapping[str, Any]) -> Origin | None:
+        """The checkpoint whose workflow tells whose a starting run is, as it names nobody."""
+        call = graph_call()
+        if call is None or self.journal.closed or saves_elsewhere(call, self.journal):
+            return None
+        if place_in(self.journal) is not None:
+            return None
+        return origin_of(call, event.get("metadata") or {})
+
+    def inherit(self, origin: Origin, event: MutableMapping[str, Any]) -> None:
+        """Ask the database whose a starting run is."""
+        event["metadata"] = inherit(origin, event.get("metadata") or {}, self.journal)
+
+    @guarded
     def request(self, inputs: Any, event: Mapping[str, Any]) -> Request | None:
         """Who asks for a new workflow, if this event is to start one that a limit may refuse."""
         given = event.get("metadata") or {}
@@ -584,6 +599,7 @@ class PersistCallbackHandler(GraphCallbackHandler):
             content=keep.rows,
             user=None if answer and answer.is_stranger else _name_of(given.get("user")),
             organization=_name_of(given.get("organization")),
+            is_named=not isinstance(metadata, Inherited),
             within=within,
             language=_name_of(given.get("language")),
             clock=Clock(answer.at if answer else None),

@@ -96,7 +96,7 @@ class Humans:
             asked = Asked(thread_id, loaded.workflow_id, loaded, at)
             rows = self._answered(root, answers, asked)
         for answer in answers:
-            told = answer | {"status": "completed", "user": root.user, "responded_at": at}
+            told = answer | {"status": "completed", "user": root.human, "responded_at": at}
             rows += self._taken_back(root, thread_id, told)
         self._recording.send(root, rows)
 
@@ -105,7 +105,7 @@ class Humans:
         whose: Fields = {
             "workflow_id": asked.workflow_id,
             "run_id": run.id,
-            "user": root.user,
+            "user": root.human,
             "responded_at": asked.at,
         }
         if loaded is not None and loaded.source == "update":

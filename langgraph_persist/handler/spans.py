@@ -51,6 +51,8 @@ class Root:
     user: str | None
     organization: str | None
     language: str | None = None
+    is_named: bool = True
+    """Whether these are who runs it, and not those of the workflow that it repeats."""
     admitted: bool = False
     """Whether its request is counted already, or was refused."""
     clock: Clock = field(default_factory=Clock)
@@ -93,6 +95,11 @@ class Root:
     def node(self) -> Fields | None:
         """The row of the node that is recorded by hand and around it."""
         return self.within.node if self.within is not None else None
+
+    @property
+    def human(self) -> str | None:
+        """Who gives the answers that its input has, if that is known."""
+        return self.user if self.is_named else None
 
     @property
     def asked_in(self) -> UUID | None:

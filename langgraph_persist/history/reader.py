@@ -103,7 +103,8 @@ class History:
 
         Give it to ``invoke(None, …)``; or to ``update_state`` first, to change the state there.
         An interrupt that had been answered asks again. The new workflow is a ``replay_of`` the
-        old one, which stays as it is, and of the same user. For a node in a subgraph it is the
+        old one, which stays as it is, and of the same user and organization, unless others are
+        named. For a node in a subgraph it is the
         subgraph's config, known to this process alone, and to be used before the thread goes on in
         another way.
 
