@@ -357,9 +357,9 @@ async def test_what_starts_as_its_run_ends_is_not_left_open(
             ending.wait(30)
         return add(span)
 
-    def end_soon(root: Any) -> Any:
+    def end_soon(*told: Any) -> Any:
         going_on.wait(30)
-        found = end(root)
+        found = end(*told)
         ending.set()
         called.wait(30)
         return found

@@ -69,7 +69,7 @@ from langgraph_persist.handler.parsed import Parsed
 from langgraph_persist.handler.recording import Recording
 from langgraph_persist.handler.reused import Doubt, settle
 from langgraph_persist.handler.skipped import Skipped, course_of, is_router
-from langgraph_persist.handler.spans import Kind, Root, RunKind, Span, current_task, spans_of
+from langgraph_persist.handler.spans import Kind, Root, RunKind, Span, spans_of
 from langgraph_persist.handler.strange import recall, saves_elsewhere
 from langgraph_persist.handler.tools import Tools
 from langgraph_persist.handler.tracing import trace_policy, traced_input, traced_output
@@ -526,7 +526,7 @@ class PersistCallbackHandler(GraphCallbackHandler):
         how = how_ended(name, told)
         with self.failures.kept(f"{name}, making up for it"):
             self.missed.close(span, how)
-        if name == "_close_cancelled" or not span.ends_root:
+        if name == "_close_cancelled":
             return None
         if how["status"] == "completed" and span.root.interrupted:
             how["status"] = "interrupted"
@@ -534,15 +534,18 @@ class PersistCallbackHandler(GraphCallbackHandler):
 
     # --- spans ---
 
-    def _sweep(self) -> None:
-        """Close the calls that were cancelled, which nobody told."""
-        for span in self._abandoned.take():
+    def _sweep(self, last: bool = False) -> None:
+        """Close what was cancelled, which nobody told; the last time, all that is under way."""
+        over = self._spans.left() if last else self._spans.over()
+        for span in [*self._abandoned.take(), *over]:
             if self._spans.get(span.id) is span:
                 self._cancel(span)
 
     @guarded
     def _cancel(self, span: Span) -> None:
         self._spans.pop(span.id)
+        if span.kind == "node":
+            self._close_node(span, {"status": "cancelled"}, None)
         self._close_cancelled(span)
         self._finish(span, "cancelled", None, None)
 
@@ -647,7 +650,7 @@ class PersistCallbackHandler(GraphCallbackHandler):
 
     def _complete_root(self, span: Span, outputs: Any) -> Future[None] | None:
         if not span.ends_root:
-            return None
+            return self._outlive(span)
         if span.root.interrupted:
             returned = span.call is not None and span.call.returns
             return self._finish(span, "interrupted", None if returned else outputs, None)
@@ -666,13 +669,24 @@ class PersistCallbackHandler(GraphCallbackHandler):
     ) -> Future[None] | None:
         """The commit to wait for, if this was a root."""
         if not span.ends_root:
-            return None
+            return self._outlive(span)
         with self.failures.kept("answers", span.root.run.missing):
             if status != "failed":
                 self._humans.proceed(span.root)
-        for below in self._spans.end(span.root):
+        cut_off = self._spans.end(span.root, status in ("completed", "interrupted"))
+        for below in cut_off:
             self._close_cancelled(below)
-        return self._recording.finish(span.root, status, outputs, error)
+        return self._recording.finish(span.root, status, outputs, error, cut_off)
+
+    def _outlive(self, span: Span) -> Future[None] | None:
+        """The commit to wait for, if this goes on after its root and nothing around it does."""
+        if not span.root.ended or span.parent is None:
+            return None
+        if span.call is not None:
+            self.journal.runs.unbind(span.root.run, span.call.token)
+        if self._spans.get(span.parent.id) is span.parent:
+            return None
+        return self._recording.settle(span.root)
 
     def _open_chain(
         self,
@@ -687,7 +701,8 @@ class PersistCallbackHandler(GraphCallbackHandler):
             self._spans.ignore(run_id)
         else:
             given = inputs if call else streamed_input(inputs)
-            self._open_root(run_id, name, given, tags, metadata, "chain", call)
+            span = self._open_root(run_id, name, given, tags, metadata, "chain", call)
+            self._abandoned.watch(span)
 
     def _follow(self, span: Span, result: Any) -> None:
         """Where a node, a router or a graph that has ended led to."""
@@ -711,7 +726,7 @@ class PersistCallbackHandler(GraphCallbackHandler):
         span.course = course_of(span.call.graph)
         run, thread_id = span.root.run, span.thread_id
         if thread_id is not None and thread_id not in run.threads:
-            self.journal.runs.open(run, thread_id)
+            self._open_thread(run, thread_id)
         self.journal.runs.bind(run, span.id, span.call.token)
 
     def _graph(self, span: Span, checkpoint_ns: str, metadata: Mapping[str, Any] | None) -> Graph:
@@ -721,8 +736,15 @@ class PersistCallbackHandler(GraphCallbackHandler):
             return Graph(graph.thread_id or root.run.thread_id, checkpoint_ns, graph.id)
         thread_id = _thread(metadata or {}) or root.run.thread_id
         if thread_id not in root.run.threads:
-            self.journal.runs.open(root.run, thread_id)
+            self._open_thread(root.run, thread_id)
         return Graph(thread_id, checkpoint_ns)
+
+    def _open_thread(self, run: Run, thread_id: str) -> None:
+        """A run goes on to another thread; one that has ended already is not to be told there."""
+        if run.ended:
+            run.threads.add(thread_id)
+        else:
+            self.journal.runs.open(run, thread_id)
 
     def _open_node(
         self,
@@ -733,7 +755,7 @@ class PersistCallbackHandler(GraphCallbackHandler):
         metadata: Mapping[str, Any] | None,
     ) -> None:
         root = parent.root
-        span = Span(run_id, "node", root, parent, None, task=current_task())
+        span = Span(run_id, "node", root, parent, None)
         above = parent.node
         outer = above.fields if above else root.node
         fields = self._recording.identity(span) | identity.fields()

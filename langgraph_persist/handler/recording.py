@@ -269,26 +269,34 @@ class Recording:
             self.send(span.root, [*node.collect({})])
 
     def finish(
-        self, root: Root, status: Status, outputs: Any, error: BaseException | None
+        self,
+        root: Root,
+        status: Status,
+        outputs: Any,
+        error: BaseException | None,
+        cut_off: Sequence[Span] = (),
     ) -> Future[None]:
-        """Record the end of a root run; the future is done once all of it is committed."""
+        """Record the end of a root run; the future is done once all of it is committed.
+
+        ``cut_off`` is what was still open below it and does not go on.
+        """
         if not root.started:
             self.begin(root)
         run = root.run
         if current_run.get() is run:
             current_run.set(root.outer)
-        self.journal.runs.close(run)
+        going_on = {span.id: span.call.token for span in root.spans.values() if span.call}
+        self.journal.runs.close(run, [*going_on.values()])
         if root.within is None:
             self.journal.heartbeat.close(run.id)
         if root.is_graph and status != "completed" and not run.is_saved and root.within is None:
             self._remember(root, status)
         rows: Rows = []
         try:
-            rows += self._close_open_nodes(root) + run.release_all()
+            rows += self._close_open_nodes(root, cut_off) + run.release_all(going_on)
             if error is not None:
                 blame_timeout(run, None, error)
-            rows += [row for node in run.unplaced for row in node.placed(run.origin(node))]
-            rows += run.take_requests([*run.requests])
+            rows += run.place_rest()
             if root.within is None:
                 rows += self._closing_rows(root, status, outputs, error)
         except Exception as failure:
@@ -328,8 +336,20 @@ class Recording:
             ),
         ]
 
+    def settle(self, root: Root) -> Future[None]:
+        """Something has ended that outlived its root; done once all of it is committed."""
+        run = root.run
+        rows = [] if root.spans else run.release_all() + run.place_rest()
+        if root.within is None or root.within.workflow.ended:
+            rows += _sums(root)
+        return self._commit(run, rows)
+
     def _commit(
-        self, run: Run, rows: Rows, otherwise: Callable[[DurabilityError], Rows], ran: float
+        self,
+        run: Run,
+        rows: Rows,
+        otherwise: Callable[[DurabilityError], Rows] | None = None,
+        ran: float = 0,
     ) -> Future[None]:
         """Done once these rows are committed, and all that graphs saved on other threads."""
         others = [self.journal.commit(Unit(t)) for t in run.threads if t != run.thread_id]
@@ -342,12 +362,10 @@ class Recording:
         progress = Progress(root.run.workflow_id, status, root.run.order, dict(root.attempts))
         self.journal.runs.remember(root.run.thread_id, progress)
 
-    def _close_open_nodes(self, root: Root) -> Rows:
+    def _close_open_nodes(self, root: Root, cut_off: Sequence[Span]) -> Rows:
         """Rows for the nodes that never told their end: the end of their run cancelled them."""
         rows: Rows = []
-        spans = list(root.spans.values())
-        root.spans.clear()
-        for span in spans:
+        for span in cut_off:
             if span.kind != "node" or span.node is None or span.node.ended:
                 continue
             span.node.ended = True
@@ -387,11 +405,15 @@ class Recording:
         rows += [("workflows", workflow), ("workflow_runs", run_fields)]
         if lifetime := self.journal.reaper.lifetime(self._session_ttl):
             rows.append(("session_updates", {"thread_id": root.run.thread_id, **lifetime}))
-        if root.kind == "resume":
-            key = {"thread_id": root.run.thread_id, "id": root.run.workflow_id}
-            sums = ("workflow_totals", "run_numbers", "node_numbers")
-            rows += [(table, dict(key)) for table in sums]
+        if root.kind == "resume" or root.forked:
+            rows += _sums(root)
         return rows
+
+
+def _sums(root: Root) -> Rows:
+    """The rows that have the database look at all that is recorded of the workflow."""
+    key = {"thread_id": root.run.thread_id, "id": root.run.workflow_id}
+    return [(table, dict(key)) for table in ("workflow_totals", "run_numbers", "node_numbers")]
 
 
 def _together(others: Sequence[Future[None]], last: Future[None]) -> Future[None]:

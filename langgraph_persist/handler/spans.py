@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 import weakref
 from collections import OrderedDict, defaultdict
 from collections.abc import Hashable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 from uuid import UUID
@@ -61,6 +63,10 @@ class Root:
     lock: threading.Lock = field(default_factory=threading.Lock)
     started: bool = False
     ended: bool = False
+    outlived: bool = False
+    """Whether something of it goes on after its end: in the background, or in a forked process."""
+    forked: bool = False
+    """Whether a process was forked in it, which may record what it does."""
     interrupted: bool = False
     is_graph: bool = False
     saves_elsewhere: bool = False
@@ -195,8 +201,21 @@ class Span:
     """What is alive as long as the call is."""
     answers: list[Fields] | None = None
     """What a graph that a node has called is told of what it asked, until it goes on with it."""
-    task: weakref.ref[asyncio.Task[Any]] | None = None
-    """The task that an asynchronous node runs in."""
+    task: weakref.ref[asyncio.Task[Any]] | None = field(default_factory=lambda: current_task())
+    """The task that started it, if any did."""
+    thread: int = field(default_factory=threading.get_ident)
+    """The thread that started it."""
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether it is still under way elsewhere, as whoever asks this is where its root ends."""
+        if self.task is None:
+            gone = self.caller is not None and self.caller() is None
+            return not gone and self.thread != threading.get_ident()
+        task, current = self.task(), current_task()
+        if task is None or task.done() or task.cancelling():
+            return False
+        return current is None or task is not current()
 
     @property
     def cancelled(self) -> bool:
@@ -262,6 +281,10 @@ class Spans:
         """Ids given by users that were a run's already."""
         self._executing: dict[str | None, Span] = {}
         """The nodes under way by task id."""
+        self._outlived: dict[Root, None] = {}
+        """The roots that have ended before what they had started."""
+        self._inherited: dict[int, Span] = {}
+        """What is under way in the process that this one was forked from."""
 
     def __len__(self) -> int:
         return len(self._open)
@@ -294,7 +317,7 @@ class Spans:
         own = self.get(ids.known_as(run_id))
         if parent_run_id is not None:
             parent = ids.known_as(parent_run_id).int
-            if parent in self._open or parent in self._late:
+            if parent in self._open or parent in self._late or parent in self._inherited:
                 return False
         return own is None or (own.ends_root and own.told_by != teller())
 
@@ -312,6 +335,8 @@ class Spans:
             namespace = metadata.get("langgraph_checkpoint_ns")
             if isinstance(namespace, str):
                 parent = self._executing.get(clean_text(namespace.rpartition(":")[2]))
+        if parent is None and parent_run_id is not None and self._inherited:
+            parent = self._inherited.get(parent_run_id.int)
         return parent
 
     def add(self, span: Span) -> bool:
@@ -320,10 +345,11 @@ class Spans:
         self._open[span.id.int] = root.spans[span.id.int] = span
         if span.kind == "node" and (task_id := span.task_id) is not None:
             self._executing[task_id] = span
-        if root.ended:
+        if root.ended and not root.outlived:
             self._forget(span)
             self.ignore(span.id)
-        return not root.ended
+            return False
+        return True
 
     def pop(self, run_id: UUID, *kinds: Kind) -> Span | None:
         """A span of these kinds has ended; None if it was not known, or its end was told before."""
@@ -334,20 +360,61 @@ class Spans:
         self._forget(span)
         span.caller = None
         span.clock.stop()
-        span.root.spans.pop(number, None)
+        spans = span.root.spans
+        spans.pop(number, None)
+        if not spans and span.root.outlived:
+            self._outlived.pop(span.root, None)
         if span.ends_root or number >> _VERSION & 0xF != _GENERATED:
             self.take(run_id)
         return span
 
-    def end(self, root: Root) -> list[Span]:
-        """A root has ended; what is still open below it, which goes on unrecorded."""
+    def end(self, root: Root, well: bool) -> list[Span]:
+        """A root has ended; what its end has cut off, of which no more is recorded.
+
+        What goes on in the background of one that ended well stays open until it ends.
+        """
         ids.forget(root.run.id)
-        root.ended = True
         still_open = list(root.spans.values())
-        for span in still_open:
+        cut_off = [span for span in still_open if not (well and span.goes_on)]
+        if len(cut_off) < len(still_open):
+            root.outlived = True
+            self._outlived[root] = None
+        root.ended = True
+        for span in cut_off:
+            root.spans.pop(span.id.int, None)
             self._forget(span)
             self.ignore(span.id)
-        return still_open
+        return cut_off
+
+    def over(self) -> list[Span]:
+        """What was left open by roots that have ended, and will not tell its end any more."""
+        left = [span for root in list(self._outlived) for span in list(root.spans.values())]
+        return [span for span in left if not span.goes_on]
+
+    def left(self) -> list[Span]:
+        """The roots under way, and what ended ones have left open."""
+        return [s for s in list(self._open.values()) if s.ends_root or s.root.ended]
+
+    def forked(self) -> None:
+        """A process was forked."""
+        for span in list(self._open.values()):
+            span.root.forked = True
+
+    def inherit(self) -> None:
+        """In a forked process: what is under way ends in the other one, whose rows these are.
+
+        What is started here is below it, and recorded as it ends.
+        """
+        self._inherited = self._inherited | self._open
+        self._open, self._executing, self._outlived = {}, {}, {}
+        for span in self._inherited.values():
+            root = span.root
+            if span.node is not None:
+                span.node.ended = True
+            if root.spans:
+                root.ended = root.outlived = True
+                root.lock, root.spans = threading.Lock(), {}
+                root.run.inherit()
 
     def _forget(self, span: Span) -> None:
         self._open.pop(span.id.int, None)
@@ -373,6 +440,34 @@ def spans_of(journal: Journal) -> Spans:
     """The table that all handlers of a journal share, so that none records what another does."""
     with _tables_lock:
         return _tables.setdefault(journal, Spans())
+
+
+def _before_fork() -> None:
+    """What is under way must be there when the other process refers to it."""
+    for journal, spans in list(_tables.items()):
+        if len(spans) and not journal.in_writer:
+            with suppress(Exception):
+                journal.drain()
+
+
+def _after_fork_in_parent() -> None:
+    for spans in list(_tables.values()):
+        spans.forked()
+
+
+def _after_fork_in_child() -> None:
+    global _tables_lock
+    _tables_lock = threading.Lock()
+    for spans in list(_tables.values()):
+        spans.inherit()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_before_fork,
+        after_in_parent=_after_fork_in_parent,
+        after_in_child=_after_fork_in_child,
+    )
 
 
 def current_task() -> weakref.ref[asyncio.Task[Any]] | None:

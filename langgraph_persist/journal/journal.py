@@ -98,8 +98,9 @@ class Journal:
         self.committed_units = 0
         self.committed_groups = 0
         self.failed_units = 0
-        self.sweepers: list[WeakMethod[Callable[[], None]]] = []
-        """Called before all is to be committed, for ends that nobody has told yet."""
+        self.sweepers: list[WeakMethod[Callable[[bool], None]]] = []
+        """Called before all is to be committed, for ends that nobody has told yet; with True the
+        last time, for all that has not ended."""
         self._max_rows, self._max_bytes, self._linger = max_rows, max_bytes, linger
         self.closed = False
         self.users = 0
@@ -346,11 +347,11 @@ class Journal:
         """Whether this thread is writing now, and so must not wait for itself."""
         return self._writer == threading.get_ident()
 
-    def sweep(self) -> None:
+    def sweep(self, last: bool = False) -> None:
         """Queue the ends of what was abandoned, or whose process was."""
         for found in list(self.sweepers):
             if (sweeper := found()) is not None:
-                sweeper()
+                sweeper(last)
             else:
                 self.sweepers.remove(found)
         self.reaper.check()
@@ -395,13 +396,14 @@ class Journal:
         return self.committed_units
 
     def close(self) -> None:
-        """Commit all that is queued and end the writer.
+        """Commit all that is queued and end the writer; what is under way is recorded as cancelled.
 
         Raises:
             DurabilityError: something could not be committed.
         """
         try:
             if not self.closed:
+                self.sweep(last=True)
                 self.flush()
         finally:
             self._end()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -193,6 +193,8 @@ class Run:
         """The newest checkpoint of its own thread."""
         self.missing: dict[str, str] = {}
         """What its workflow's row lacks, and why."""
+        self.ended = False
+        """Whether nobody waits any more for what it saves."""
         self.failure: BaseException | None = None
         """Why something of this run's threads could not be committed."""
         self.unplaced: list[OpenNode] = []
@@ -225,6 +227,15 @@ class Run:
         part.home = home or self.thread_id
         part.whole = self
         return part
+
+    def inherit(self) -> None:
+        """In a forked process: what is held and asked so far is the other one's to write."""
+        self.ended = True
+        self._lock = threading.Lock()
+        if self.whole is not None:
+            self.whole._lock = threading.Lock()
+        self._held, self._saved, self._written = [], {}, set()
+        self.unplaced, self.requests, self.questions, self.calls = [], {}, {}, []
 
     def wrote(self, task_id: str) -> None:
         """What this task wrote is put: a resume will find it, if no checkpoint comes."""
@@ -369,10 +380,14 @@ class Run:
         # Nor does it save what subgraphs did.
         return rows + [row for n in below for row in n.collect(self._result(n, {}))]
 
-    def release_all(self) -> Rows:
-        """The rows still held when the run ends: no checkpoint of theirs will come."""
+    def release_all(self, going_on: Container[UUID] = ()) -> Rows:
+        """The rows still held when the run ends: no checkpoint of theirs will come.
+
+        ``going_on`` are the calls of graphs of which more will.
+        """
         with self._lock:
-            held, self._held = self._held, []
+            held = [node for node in self._held if node.graph.call_id not in going_on]
+            self._held = [node for node in self._held if node not in held] if going_on else []
         rows: Rows = []
         refused = {node.graph: node.step for node in held if node.refusal}
         for node in held:
@@ -388,6 +403,12 @@ class Run:
             pending = {"checkpoint_id": origin["input_checkpoint_id"]}
             rows += node.collect(self._result(node, origin | pending))
         return rows
+
+    def place_rest(self) -> Rows:
+        """The rows that say where nodes without a result ran, and what was asked and not saved."""
+        unplaced, self.unplaced = self.unplaced, []
+        rows = [row for node in unplaced for row in node.placed(self.origin(node))]
+        return rows + self.take_requests([*self.requests])
 
     def _result(self, node: OpenNode, result: Fields) -> Fields:
         """What a node held for a result gets: for a skipped one, where it would have started."""
@@ -496,9 +517,10 @@ class Runs:
             if run not in runs:
                 runs.append(run)
 
-    def close(self, run: Run) -> None:
-        """A run has ended."""
+    def close(self, run: Run, going_on: Sequence[object] = ()) -> None:
+        """A run has ended, but for the calls of graphs that are marked so and go on."""
         with self._lock:
+            run.ended = True
             for thread_id in run.threads:
                 runs = self._by_thread.get(thread_id, [])
                 if run in runs:
@@ -506,7 +528,8 @@ class Runs:
                 if not runs:
                     self._by_thread.pop(thread_id, None)
             for token in run.calls:
-                self._by_call.pop(id(token), None)
+                if not any(token is other for other in going_on):
+                    self._by_call.pop(id(token), None)
 
     def bind(self, run: Run, call_id: UUID, token: object) -> None:
         """Configs whose metadata is this object belong to this call of a graph in the run."""

@@ -316,7 +316,7 @@ class PersistSaver(PostgresSaver):
             }
         }
         rows += derived.rows + plans
-        projected, in_run = derived.projected, run is not None
+        projected, in_run = derived.projected, run is not None and not run.ended
         return Unit(thread_id, rows, row, blobs, projected=projected, in_run=in_run), saved
 
     def _blob_versions(
@@ -458,7 +458,8 @@ class PersistSaver(PostgresSaver):
             record += run.take_requests(_interrupt_ids(writes))
             with self.journal.failures.kept("put_writes", run.missing):
                 self._deltas.wrote(run, graph, at, _delta_writes(rows, writes))
-        replace, in_run = all(c in WRITES_IDX_MAP for c, _ in writes), run is not None
+        replace = all(c in WRITES_IDX_MAP for c, _ in writes)
+        in_run = run is not None and not run.ended
         return Unit(thread_id, record, writes=rows, replace_writes=replace, in_run=in_run)
 
     def _dump_metadata(
