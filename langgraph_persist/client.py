@@ -105,7 +105,9 @@ class Persist:
         redact: a callable, or several, that give JSON values as they may be recorded; they run
             before anything leaves the process. See ``langgraph_persist.redact``.
         max_payload_bytes: a value that takes more is recorded as its size and beginning; 10 MiB
-            by default, 128 MiB at most.
+            by default, 128 MiB at most. This, ``capture``, ``exclude`` and ``redact`` hold for all
+            that this process records in the same schema of the same database, together with what
+            others open there say, until this is closed.
         promote: which state channels, unless excluded, fill columns of ``workflows``:
             ``settings`` (a list of channels), ``result`` (a channel, or a list) and
             ``user_input`` (a channel); and ``current_context`` of ``sessions`` (a list).
@@ -185,7 +187,7 @@ class Persist:
             raise
         if self._seal is not None:
             journal.seal = self._seal
-        journal.restrict(self._capture)
+        restriction = journal.restrict(self._capture)
         self._handler = PersistCallbackHandler(
             journal=journal,
             session_ttl=self._session_ttl,
@@ -196,6 +198,7 @@ class Persist:
         self._saver = PersistSaver(
             target, serde=self._serde, journal=journal, projector=self._projections
         )
+        self._handler.restriction = self._saver.restriction = restriction
         self._journal = journal
         journal.reaper.expect(0)
         try:
@@ -245,6 +248,9 @@ class Persist:
             if self._journal is not None:
                 release(self._journal)
         finally:
+            # What may be kept holds on for whoever still uses them.
+            self._handler = self._saver = None
+            self.__dict__.pop("recorder", None)
             if self._engine is not None:
                 self._engine.dispose()
             self._stop_server()
@@ -314,6 +320,7 @@ class Persist:
             quotas=self.handler.quotas,
             session_ttl=self._session_ttl,
             prices=prices,
+            restriction=self.handler.restriction,
         )
 
     @cached_property

@@ -88,11 +88,12 @@ def test_a_payload_beyond_any_limit_is_told_by_its_size(migrated: str, rows: Row
 def test_numbers_that_jsonb_makes_too_large_are_left_out(migrated: str, rows: Rows) -> None:
     value = orjson.Fragment(b"[" + b"1," * (17 * MIB) + b"1]")
     journal = Journal(Database(migrated))
-    journal.restrict(Persist(migrated, max_payload_bytes=1 << 40)._capture)
+    restriction = journal.restrict(Persist(migrated, max_payload_bytes=1 << 40)._capture)
     row = {"thread_id": "t", "id": UUID(int=1), "value": value}
     journal.commit(Unit("t", [("sessions", {"thread_id": "t"}), ("state_values", row)])).result(60)
     counts = dict(journal.failures.counts)
     journal.close()
+    assert restriction.capture.max_bytes == journal.capture.max_bytes
     assert [*counts] == ["value of a row of state_values: InternalError_"]
     (found,) = rows("SELECT value FROM state_values")
     assert found["value"]["$left_out"].endswith(f", {34 * MIB + 3:,} bytes")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from collections.abc import Callable
 from typing import Any, TypedDict
 
 import pytest
 from langchain_core.messages import HumanMessage
+from langchain_core.runnables import RunnableLambda
 from langchain_core.tools import tool
 from langgraph.errors import NodeError
 from langgraph.graph import START, StateGraph
@@ -19,7 +21,8 @@ from langgraph_persist import (
     redact_personal,
     redact_secrets,
 )
-from langgraph_persist.errors import ConfigurationError
+from langgraph_persist.errors import ConfigurationError, JournalClosed
+from langgraph_persist.journal import Capture
 from tests.graphs import Steps, chain_of, chat_graph, fake_model
 
 Rows = Callable[..., list[dict[str, Any]]]
@@ -94,6 +97,93 @@ def test_structure_only(migrated: str, rows: Rows) -> None:
     assert rows("SELECT total_tokens > 0 AS counted, model_name FROM generations") == [
         {"counted": True, "model_name": "fake-1"}
     ]
+
+
+def mail(handler: PersistCallbackHandler, thread_id: str) -> None:
+    fake_model("Tell bob@example.com").invoke(
+        "I am ann@example.com", {"callbacks": [handler], "metadata": {"thread_id": thread_id}}
+    )
+
+
+def test_what_one_wants_hidden_is_hidden_whatever_others_want(migrated: str, rows: Rows) -> None:
+    def upper(value: Any) -> Any:
+        return value.upper() if isinstance(value, str) else value
+
+    with Persist(migrated, redact=redact_personal) as persist:
+        other = PersistCallbackHandler(migrated, max_payload_bytes=1_000_000, redact=upper)
+        mail(persist.handler, "1")
+        mail(other, "2")
+        other.close()
+        gc.collect()  # runs that have ended
+        mail(persist.handler, "3")
+        with Persist(migrated, exclude={"nodes": ["x"]}):
+            mail(persist.handler, "4")
+        with Persist(migrated) as silent:
+            mail(silent.handler, "5")
+    said = {
+        r["thread_id"]: (r["user_prompt"], r["output"])
+        for r in rows("SELECT thread_id, user_prompt, output FROM generations")
+    }
+    redacted = ("I am [email]", "Tell [email]")
+    both = ("I AM [EMAIL]", "TELL [EMAIL]")
+    assert said == {"1": both, "2": both, "3": redacted, "4": redacted, "5": redacted}
+
+
+@pytest.mark.parametrize("by_hand", [False, True])
+def test_structure_only_holds_for_all_until_who_wants_it_is_gone(
+    migrated: str, rows: Rows, by_hand: bool
+) -> None:
+    with Persist(migrated) as persist:
+        strict = Persist(migrated, capture="structure").open()
+        handler = strict.handler
+        recorder = strict.recorder
+        mail(persist.handler, "1")
+        strict.close()
+        if by_hand:
+            del handler
+            recorder.start_workflow("late", thread_id="2", user_input="not said")
+            recorder.complete_workflow("not said")
+            del recorder
+        else:
+            del recorder
+            mail(handler, "2")
+            del handler
+        del strict
+        gc.collect()  # runs that have ended
+        mail(persist.handler, "3")
+    (said,) = rows("SELECT thread_id FROM generations WHERE output IS NOT NULL")
+    assert said["thread_id"] == "3"
+    assert "not said" not in dump(rows)
+
+
+def test_a_handler_that_is_closed_lets_its_runs_end_and_begins_no_more(
+    migrated: str, rows: Rows
+) -> None:
+    closing = PersistCallbackHandler(migrated, redact=redact_personal)
+
+    def close(_: Any) -> str:
+        closing.close()
+        return "by ann@example.com"
+
+    chain = RunnableLambda(close).with_config(callbacks=[closing])
+    with Persist(migrated) as persist:
+        chain.invoke("of bob@example.com")
+        with pytest.raises(JournalClosed):
+            chain.invoke("")
+        mail(persist.handler, "2")
+    assert rows("SELECT status FROM workflows WHERE thread_id <> '2'") == [{"status": "completed"}]
+    text = dump(rows)
+    assert "by [email]" in text and "of [email]" in text
+    assert "I am ann@example.com" in text
+
+
+def test_the_smallest_limit_holds() -> None:
+    def of(limit: int | None) -> Capture:
+        return Capture.of(max_payload_bytes=limit)
+
+    assert of(None).joined(of(20 << 20)).max_bytes == 20 << 20
+    assert of(30 << 20).joined(of(20 << 20)).max_bytes == 20 << 20
+    assert of(None).joined(of(100)).max_bytes == 100
 
 
 def test_of_excluded_nodes_only_structure_is_kept(migrated: str, rows: Rows) -> None:

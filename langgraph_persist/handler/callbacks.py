@@ -82,6 +82,7 @@ from langgraph_persist.journal import (
     Mode,
     OpenNode,
     Redactor,
+    Restriction,
     Run,
     place_in,
     release,
@@ -107,7 +108,8 @@ class PersistCallbackHandler(GraphCallbackHandler):
     ``session_ttl`` a session expires so long after the last start or end of a run. ``prices``
     are the user's own by model, before those of genai-prices; see :class:`Price`. With
     ``enforce_quotas=False`` what organizations use is counted, and nothing refused. ``capture``,
-    ``exclude``, ``redact`` and ``max_payload_bytes`` are those of :class:`Persist`.
+    ``exclude``, ``redact`` and ``max_payload_bytes`` are those of :class:`Persist`: of several on
+    one database, open in one process, each keeps only what all of them allow.
 
     It never raises into a run, but for three things:
 
@@ -146,7 +148,7 @@ class PersistCallbackHandler(GraphCallbackHandler):
         if journal is None:
             assert target is not None
             journal = share(target, schema, checkpoint_schema, retry_for)
-        journal.restrict(allowed)
+        self.restriction: Restriction | None = journal.restrict(allowed)
         self.journal = journal
         self.failures = journal.failures
         self.quotas = Quotas(journal) if enforce_quotas else None
@@ -189,7 +191,10 @@ class PersistCallbackHandler(GraphCallbackHandler):
         uninstall(self)
         if self._owns_journal:
             self._owns_journal = False
-            release(self.journal)
+            try:
+                release(self.journal)
+            finally:
+                self.restriction = None
 
     # --- chains: roots, graphs, nodes and everything between ---
 
@@ -570,7 +575,7 @@ class PersistCallbackHandler(GraphCallbackHandler):
         kind: Kind,
         call: GraphCall | None = None,
     ) -> Span:
-        if self.journal.closed:
+        if self.journal.closed or self.restriction is None:
             raise JournalClosed
         given = dict(metadata or {})
         if (asked := ids.given_for(run_id)) is not None:
@@ -582,6 +587,7 @@ class PersistCallbackHandler(GraphCallbackHandler):
         else:
             run = within.workflow.run.part(_thread_of(call, given))
             run.private = within.private
+        run.restriction = self.restriction
         keep = self._recording.keep(run)
         told = root_input(without(_asked(inputs, kind), keep.capture.channels))
         is_graph = call is not None or "ls_integration" in given

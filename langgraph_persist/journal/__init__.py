@@ -11,6 +11,7 @@ from langgraph_persist.journal.instance import instance_id
 from langgraph_persist.journal.journal import ERROR_HANDLER, Journal
 from langgraph_persist.journal.privacy import Seal
 from langgraph_persist.journal.reaper import LOST_AFTER, ExpiredRequest, LostRun, Reaped
+from langgraph_persist.journal.restrictions import Restriction
 from langgraph_persist.journal.runs import (
     Graph,
     Known,
@@ -62,6 +63,7 @@ __all__ = [
     "Reaped",
     "Recorded",
     "Redactor",
+    "Restriction",
     "Rows",
     "Run",
     "Runs",

@@ -81,6 +81,17 @@ class Capture:
             max_bytes=min(limit, LARGEST),
         )
 
+    def joined(self, other: Capture) -> Capture:
+        """What both of them allow."""
+        limits = {self.max_bytes, other.max_bytes} - {MAX_BYTES}
+        return Capture(
+            content=self.content and other.content,
+            channels=self.channels | other.channels,
+            nodes=self.nodes | other.nodes,
+            redactors=tuple(dict.fromkeys((*self.redactors, *other.redactors))),
+            max_bytes=min(limits, default=MAX_BYTES),
+        )
+
     def clean(self, value: Any) -> Any:
         """A JSON value as it may be kept; nothing of it where a redactor raises."""
         try:

@@ -23,7 +23,6 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext, suppress
-from dataclasses import replace
 from typing import Any
 from weakref import WeakMethod
 
@@ -34,7 +33,7 @@ from langgraph_persist.database.connection import Backoff, Database, is_connecti
 from langgraph_persist.database.queries import Schemas
 from langgraph_persist.errors import DatabaseUnavailable, DurabilityError, JournalClosed
 from langgraph_persist.journal.barriers import Barrier, Barriers
-from langgraph_persist.journal.capture import EVERYTHING, Capture
+from langgraph_persist.journal.capture import Capture
 from langgraph_persist.journal.company import Company
 from langgraph_persist.journal.failures import Failures
 from langgraph_persist.journal.forks import Forks
@@ -42,6 +41,7 @@ from langgraph_persist.journal.heartbeat import Heartbeat
 from langgraph_persist.journal.privacy import Seal, fitting, redacted, without_content
 from langgraph_persist.journal.reaper import Reaper
 from langgraph_persist.journal.remains import OUTLINE, Remains
+from langgraph_persist.journal.restrictions import Restriction, Restrictions
 from langgraph_persist.journal.runs import OpenNode, Runs
 from langgraph_persist.journal.salvage import Refusal, is_refusal
 from langgraph_persist.journal.starts import Start, Starts
@@ -94,7 +94,7 @@ class Journal:
         self.seal: Seal | None = None
         """What encrypts all that was said, where that is wanted."""
         self.failures = Failures()
-        self.capture = Capture(failures=self.failures)
+        self._restrictions = Restrictions(self.failures)
         self.committed_units = 0
         self.committed_groups = 0
         self.failed_units = 0
@@ -301,10 +301,14 @@ class Journal:
         # What handles a node's error is given it.
         return node_name.removeprefix(ERROR_HANDLER) in self.capture.nodes
 
-    def restrict(self, capture: Capture) -> None:
-        """From now on keep only what these settings allow; none of them, nothing changes."""
-        if capture != EVERYTHING:
-            self.capture = replace(capture, failures=self.failures)
+    @property
+    def capture(self) -> Capture:
+        """What may be kept."""
+        return self._restrictions.capture
+
+    def restrict(self, capture: Capture) -> Restriction:
+        """Keep only what these settings, and those of others, allow while this is held."""
+        return self._restrictions.add(capture)
 
     def _learn(self, unit: Unit) -> None:
         """Content that is queued need not be queued again."""

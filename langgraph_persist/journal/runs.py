@@ -20,6 +20,7 @@ from langchain_core.runnables import RunnableConfig
 
 from langgraph_persist.journal.deltas import Deltas
 from langgraph_persist.journal.privacy import without_content
+from langgraph_persist.journal.restrictions import Restriction
 from langgraph_persist.journal.starts import Start
 from langgraph_persist.journal.unit import Fields, Rows
 
@@ -207,6 +208,8 @@ class Run:
         """The list of todos last loaded or saved of the graphs that have one."""
         self.deltas: dict[Graph, Deltas] = {}
         """The DeltaChannels of the graphs that have some."""
+        self.restriction: Restriction | None = None
+        """What those who record it allow to be kept, though they close while it is under way."""
         self.whole: Run | None = None
         """The run that it is a part of."""
         self.private = False

@@ -15,7 +15,7 @@ from langchain_core.utils.uuid import uuid7
 from langgraph_persist.arguments import Duration, Limit, Moment, Money, Name, checked
 from langgraph_persist.errors import ConfigurationError, NotRecorded
 from langgraph_persist.extract import clean_text, error_fields, keep_for, nodes_around
-from langgraph_persist.journal import Fields, Journal, Rows, Unit, Within, place_in
+from langgraph_persist.journal import Fields, Journal, Restriction, Rows, Unit, Within, place_in
 from langgraph_persist.quotas import Answer, Quotas, User, Users, ask
 from langgraph_persist.quotas import Request as Asked
 from langgraph_persist.recorder import calls
@@ -47,9 +47,10 @@ class Recorder:
         quotas: Quotas | None = None,
         session_ttl: timedelta | None = None,
         prices: Prices | None = None,
+        restriction: Restriction | None = None,
     ) -> None:
         self._journal, self._users, self._quotas = journal, users, quotas
-        self._session_ttl = session_ttl
+        self._session_ttl, self._restriction = session_ttl, restriction
         self._costs = Costs(prices or Prices.of(None), lambda event, error: None)
 
     def get_or_create_user(
@@ -127,6 +128,7 @@ class Recorder:
             answer,
             private=self._is_private(place_in(self._journal)),
         )
+        started.recorded.run.restriction = self._restriction
         if answer is not None and answer.refusal is not None:
             started.refuse(answer.refusal)
             raise answer.refusal

@@ -57,6 +57,7 @@ from langgraph_persist.journal import (
     Loaded,
     Progress,
     Projector,
+    Restriction,
     Run,
     Unit,
     release,
@@ -127,6 +128,9 @@ class PersistSaver(PostgresSaver):
         DurabilityError: what was put could not be committed.
         UnserializableValue: a state value cannot be stored; nothing of it was.
     """
+
+    restriction: Restriction | None = None
+    """What may be kept of what it saves, where somebody said."""
 
     def __init__(
         self,
