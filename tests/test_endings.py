@@ -19,6 +19,7 @@ from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables import RunnableLambda
 from langchain_core.tools import tool
+from langchain_core.utils.uuid import uuid7
 from langgraph.errors import NodeCancelledError, NodeTimeoutError
 from langgraph.func import entrypoint, task
 from langgraph.graph import START, StateGraph
@@ -377,6 +378,18 @@ async def test_what_starts_as_its_run_ends_is_not_left_open(
     await asyncio.to_thread(persist.flush)
     assert statuses()["nodes"] == ["a completed", "outlasting cancelled"]
     assert statuses()["generations"] == []
+    assert len(handler._spans) == 0
+
+
+def test_a_node_that_never_tells_its_end(persist: Persist, statuses: Any) -> None:
+    handler, root, node = persist.handler, uuid7(), uuid7()
+    within = {"langgraph_node": "lost", "langgraph_step": 1, "langgraph_checkpoint_ns": "lost:1"}
+    told: dict[str, Any] = {"name": "lost", "tags": ["graph:step:1"], "metadata": within}
+    handler.on_chain_start({}, {}, run_id=root, name="graph")
+    handler.on_chain_start({}, {}, run_id=node, parent_run_id=root, **told)
+    handler.on_chain_end({}, run_id=root)
+    assert statuses()["nodes"] == ["lost cancelled"]
+    assert statuses()["workflows"] == ["completed"]
     assert len(handler._spans) == 0
 
 

@@ -176,9 +176,10 @@ def test_streamed_tokens_give_time_to_first_token(persist: Persist, rows: Any) -
     assert generation["output"] == "one two three"
 
 
-def test_parallel_nodes_share_the_state(persist: Persist, rows: Any) -> None:
+@pytest.mark.parametrize("mode", MODES)
+def test_parallel_nodes_share_the_state(persist: Persist, rows: Any, mode: str) -> None:
     graph = persist.attach(fan_of(["x", "y", "z"]).compile(checkpointer=persist.checkpointer))
-    graph.invoke({"count": 0}, persist.config("t"))
+    run(graph, mode, {"count": 0}, persist.config("t"))
     nodes = rows(
         "SELECT node_name, checkpoint_id, state_data FROM node_states WHERE node_name <> 'join'"
     )
@@ -215,7 +216,8 @@ def test_failure(persist: Persist, rows: Any, mode: str) -> None:
     assert nodes["bad"]["input_checkpoint_id"] == nodes["a"]["checkpoint_id"]
 
 
-def test_failed_run_is_continued_by_none(persist: Persist, rows: Any) -> None:
+@pytest.mark.parametrize("mode", MODES)
+def test_failed_run_is_continued_by_none(persist: Persist, rows: Any, mode: str) -> None:
     broken = [True]
 
     def shaky(state: Steps) -> Steps:
@@ -228,9 +230,9 @@ def test_failed_run_is_continued_by_none(persist: Persist, rows: Any) -> None:
     builder.add_edge("a", "shaky")
     graph = persist.attach(builder.compile(checkpointer=persist.checkpointer))
     with pytest.raises(OSError, match="net down"):
-        graph.invoke({"count": 0}, persist.config("t"))
+        run(graph, mode, {"count": 0}, persist.config("t"))
     broken[0] = False
-    graph.invoke(None, persist.config("t"))
+    run(graph, mode, None, persist.config("t"))
     (workflow,) = rows("SELECT * FROM workflows")
     assert workflow["status"] == "completed"
     assert workflow["error_type"] is None
@@ -268,10 +270,16 @@ def test_interrupt_and_resume_are_one_workflow(persist: Persist, rows: Any, mode
     assert [w["turn"] for w in rows("SELECT turn FROM workflows ORDER BY turn")] == [1, 2]
 
 
-def test_a_workflow_stays_its_starters(persist: Persist, rows: Any) -> None:
+@pytest.mark.parametrize("mode", MODES)
+def test_a_workflow_stays_its_starters(persist: Persist, rows: Any, mode: str) -> None:
     graph = persist.attach(approval_graph().compile(checkpointer=persist.checkpointer))
-    graph.invoke({"count": 0}, persist.config("t", user="alice", organization="acme", plan="gold"))
-    graph.invoke(Command(resume="yes"), persist.config("t", user="carol", organization="other"))
+    run(
+        graph,
+        mode,
+        {"count": 0},
+        persist.config("t", user="alice", organization="acme", plan="gold"),
+    )
+    run(graph, mode, Command(resume="yes"), persist.config("t", user="carol", organization="other"))
     (workflow,) = rows(
         "SELECT username, slug, w.metadata FROM workflows w JOIN users u ON u.id = w.user_id"
         " JOIN organizations o ON o.id = w.organization_id"
@@ -292,22 +300,24 @@ def test_resume_in_another_process_continues_the_workflow(migrated: str, rows: A
     assert len(rows("SELECT * FROM workflow_runs")) == 2
 
 
-def test_static_interrupt(persist: Persist, rows: Any) -> None:
+@pytest.mark.parametrize("mode", MODES)
+def test_static_interrupt(persist: Persist, rows: Any, mode: str) -> None:
     graph = persist.attach(
         chain_of(["a", "b"]).compile(checkpointer=persist.checkpointer, interrupt_before=["b"])
     )
-    graph.invoke({"count": 0}, persist.config("t"))
+    run(graph, mode, {"count": 0}, persist.config("t"))
     assert rows("SELECT status FROM workflows") == [{"status": "interrupted"}]
-    graph.invoke(None, persist.config("t"))
+    run(graph, mode, None, persist.config("t"))
     assert rows("SELECT status FROM workflows") == [{"status": "completed"}]
 
 
-def test_time_travel_is_a_new_workflow(persist: Persist, rows: Any) -> None:
+@pytest.mark.parametrize("mode", MODES)
+def test_time_travel_is_a_new_workflow(persist: Persist, rows: Any, mode: str) -> None:
     graph = persist.attach(chain_of(["a", "b"]).compile(checkpointer=persist.checkpointer))
     config = persist.config("t")
-    graph.invoke({"count": 0}, config)
+    run(graph, mode, {"count": 0}, config)
     before_b = next(s for s in graph.get_state_history(config) if s.next == ("b",))
-    graph.invoke(None, before_b.config)
+    run(graph, mode, None, before_b.config)
     first, second = rows("SELECT * FROM workflows ORDER BY turn")
     assert second["replay_of"] == first["id"]
     assert [r["kind"] for r in rows("SELECT kind FROM workflow_runs ORDER BY started_at")] == [
@@ -316,9 +326,10 @@ def test_time_travel_is_a_new_workflow(persist: Persist, rows: Any) -> None:
     ]
 
 
-def test_without_checkpointer(persist: Persist, rows: Any) -> None:
+@pytest.mark.parametrize("mode", MODES)
+def test_without_checkpointer(persist: Persist, rows: Any, mode: str) -> None:
     graph = persist.attach(chain_of(["a", "b"]).compile())
-    graph.invoke({"count": 0}, {"callbacks": []})
+    run(graph, mode, {"count": 0}, {"callbacks": []})
     (workflow,) = rows("SELECT * FROM workflows")
     assert workflow["thread_id"] == str(workflow["id"])
     nodes = rows("SELECT * FROM nodes ORDER BY execution_order")
@@ -381,13 +392,14 @@ def test_a_config_is_of_the_thread_it_names(persist: Persist) -> None:
     assert persist.history.last().thread_id == "t"
 
 
-def test_subgraph_nodes_have_their_parent(persist: Persist, rows: Any) -> None:
+@pytest.mark.parametrize("mode", MODES)
+def test_subgraph_nodes_have_their_parent(persist: Persist, rows: Any, mode: str) -> None:
     inner = chain_of(["in1", "in2"]).compile()
     builder = chain_of(["a"])
     builder.add_node("sub", inner)
     builder.add_edge("a", "sub")
     graph = persist.attach(builder.compile(checkpointer=persist.checkpointer))
-    graph.invoke({"count": 0}, persist.config("t"))
+    run(graph, mode, {"count": 0}, persist.config("t"))
     nodes = {n["node_name"]: n for n in rows("SELECT * FROM nodes")}
     assert nodes["sub"]["node_type"] == "subgraph"
     assert nodes["in1"]["parent_node_id"] == nodes["sub"]["id"]
@@ -425,7 +437,8 @@ def test_durabilities(persist: Persist, rows: Any, durability: Any) -> None:
     assert {n: after[n] and after[n]["count"] for n in "ab"} == known
 
 
-def test_retries_are_attempts_of_one_task(persist: Persist, rows: Any) -> None:
+@pytest.mark.parametrize("mode", MODES)
+def test_retries_are_attempts_of_one_task(persist: Persist, rows: Any, mode: str) -> None:
     tries = []
 
     def shaky(state: Steps) -> Steps:
@@ -438,7 +451,7 @@ def test_retries_are_attempts_of_one_task(persist: Persist, rows: Any) -> None:
     builder.add_node("shaky", shaky, retry_policy=RetryPolicy(initial_interval=0.001, jitter=False))
     builder.add_edge(START, "shaky")
     graph = persist.attach(builder.compile(checkpointer=persist.checkpointer))
-    graph.invoke({"count": 0}, persist.config("t"))
+    run(graph, mode, {"count": 0}, persist.config("t"))
     nodes = rows("SELECT * FROM nodes ORDER BY attempt")
     assert [(n["attempt"], n["status"]) for n in nodes] == [
         (1, "failed"),
@@ -448,14 +461,15 @@ def test_retries_are_attempts_of_one_task(persist: Persist, rows: Any) -> None:
     assert len({n["task_id"] for n in nodes}) == 1
 
 
-def test_send_keeps_each_tasks_own_input(persist: Persist, rows: Any) -> None:
+@pytest.mark.parametrize("mode", MODES)
+def test_send_keeps_each_tasks_own_input(persist: Persist, rows: Any, mode: str) -> None:
     builder = StateGraph(Steps)
     builder.add_node("work", lambda arg: {"log": [str(arg["count"])]})
     builder.add_conditional_edges(
         START, lambda state: [Send("work", {"count": i}) for i in range(4)], ["work"]
     )
     graph = persist.attach(builder.compile(checkpointer=persist.checkpointer))
-    graph.invoke({"count": 0}, persist.config("t"))
+    run(graph, mode, {"count": 0}, persist.config("t"))
     nodes = rows("SELECT * FROM nodes")
     assert sorted(n["input_data"]["count"] for n in nodes) == [0, 1, 2, 3]
 

@@ -469,6 +469,37 @@ def test_a_new_input_ends_what_a_called_graph_asked(persist: Persist, rows: Any,
     ]
 
 
+def test_a_node_that_calls_a_graph_anew_ends_what_it_asked(persist: Persist, rows: Any) -> None:
+    inner = askers(persist, a="sure?")
+
+    def call(state: Steps) -> Steps:
+        for _ in range(2):
+            inner.invoke({"count": 0}, persist.config("inner"))
+        return {}
+
+    builder = StateGraph(Steps)
+    builder.add_node("call", call)
+    builder.add_edge(START, "call")
+    graph = persist.attach(builder.compile(checkpointer=persist.checkpointer))
+    graph.invoke({"count": 0}, persist.config("outer"))
+    assert [s[:4] for s in statuses(rows)] == [
+        ("outer", "inner", "sure?", "cancelled"),
+        ("outer", "inner", "sure?", "pending"),
+    ]
+
+
+def test_a_pause_deep_in_a_called_graph_is_one(persist: Persist, rows: Any) -> None:
+    paused = chain_of(["x", "y"]).compile(interrupt_before=["y"])
+    builder = StateGraph(Steps)
+    builder.add_node("sub", paused)
+    builder.add_edge(START, "sub")
+    inner = persist.attach(builder.compile(checkpointer=persist.checkpointer))
+    caller_of(persist, inner).invoke({"count": 0}, persist.config("outer"))
+    assert [s[:2] + s[3:4] for s in statuses(rows)] == [("outer", "inner", "pending")]
+    inner.invoke(None, persist.config("inner"))
+    assert [s[:2] + s[3:4] for s in statuses(rows)] == [("outer", "inner", "completed")]
+
+
 def test_a_called_graph_whose_thread_is_deleted_asks_nobody(persist: Persist, rows: Any) -> None:
     caller_of(persist, askers(persist, a="sure?")).invoke({"count": 0}, persist.config("outer"))
     persist.checkpointer.copy_thread("outer", "copy", record=True)
@@ -973,3 +1004,19 @@ def test_answers_by_interrupt() -> None:
         (ids[0], "approve"),
         (ids[1], "approve"),
     ]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_replay_from_before_the_question_leaves_it(
+    persist: Persist, rows: Any, mode: str
+) -> None:
+    graph, config = approval(persist), persist.config("t")
+    run(graph, mode, {"count": 0}, config)
+    before = next(s for s in graph.get_state_history(config) if s.next == ("draft",))
+    run(graph, mode, None, before.config)
+    assert [(e["status"], e["node_name"]) for e in rows(EVENTS)] == [
+        ("cancelled", "ask"),
+        ("pending", "ask"),
+    ]
+    workflows = rows("SELECT status FROM workflows ORDER BY turn")
+    assert [w["status"] for w in workflows] == ["cancelled", "interrupted"]

@@ -145,7 +145,8 @@ def test_command(persist: Persist, rows: Any, mode: str) -> None:
     assert skipped(rows) == [("d", 2)]
 
 
-def test_command_to_the_parent(persist: Persist, rows: Any) -> None:
+@pytest.mark.parametrize("mode", MODES)
+def test_command_to_the_parent(persist: Persist, rows: Any, mode: str) -> None:
     def leave(state: Steps) -> Command[Any]:
         return Command(goto="b", graph=Command.PARENT)
 
@@ -158,7 +159,7 @@ def test_command_to_the_parent(persist: Persist, rows: Any) -> None:
         builder.add_node(name, step(name))
     builder.add_edge(START, "sub")
     graph = persist.attach(builder.compile(checkpointer=persist.checkpointer))
-    graph.invoke({"count": 0}, persist.config("t"))
+    run(graph, mode, {"count": 0}, persist.config("t"))
     assert skipped(rows) == [("c", 2)]
 
 
