@@ -435,6 +435,9 @@ def test_an_answer_to_the_calling_thread_answers_nothing(persist: Persist, rows:
     (event,) = persist.history.pending()
     outer.invoke(Command(resume={event.interrupt_id: "yes"}), persist.config("outer"))
     assert statuses(rows) == [("outer", "inner", "sure?", "pending", None)]
+    saved = inner.get_state(persist.config("inner")).metadata
+    assert saved is not None
+    assert not [key for key in saved if "persist" in key]
     inner.invoke(Command(resume="no"), persist.config("inner", user="carol"))
     assert statuses(rows) == [("outer", "inner", "sure?", "completed", "no")]
 
@@ -659,7 +662,10 @@ def test_an_agents_actions_are_approved_one_by_one(persist: Persist, rows: Any, 
     }
 
 
-def test_an_answer_of_the_wrong_form_leaves_the_others(persist: Persist, rows: Any) -> None:
+@pytest.mark.parametrize("called", [False, True])
+def test_an_answer_of_the_wrong_form_leaves_the_others(
+    persist: Persist, rows: Any, called: bool
+) -> None:
     class Age(BaseModel):
         years: int
 
@@ -672,8 +678,11 @@ def test_an_answer_of_the_wrong_form_leaves_the_others(persist: Persist, rows: A
     builder.add_edge(START, "age")
     builder.add_edge(START, "name")
     graph = persist.attach(builder.compile(checkpointer=persist.checkpointer))
-    config = persist.config("t")
-    graph.invoke({"log": []}, config)
+    config = persist.config("inner")
+    if called:
+        caller_of(persist, graph).invoke({"log": []}, persist.config("outer"))
+    else:
+        graph.invoke({"log": []}, config)
     ids = {e["event_data"]: e["interrupt_id"] for e in rows(EVENTS)}
     with pytest.raises(ValidationError):
         graph.invoke(Command(resume={ids["age?"]: {"years": "x"}, ids["name?"]: "Ann"}), config)

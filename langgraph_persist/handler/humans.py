@@ -231,10 +231,8 @@ class Asked(NamedTuple):
 
 
 def _thread_apart(span: Span) -> str | None:
-    """The thread that a graph which a node calls saves on, where it is not its caller's."""
-    outer = span.parent.graph if span.parent is not None else None
-    callers = outer.thread_id if outer is not None else None
-    return span.thread_id if span.thread_id != (callers or span.root.run.home) else None
+    """The thread that a graph which a node calls saves on, where it is not the run's own."""
+    return span.thread_id if span.thread_id != span.root.run.home else None
 
 
 def _hidden(node: OpenNode, request: Fields) -> Fields:

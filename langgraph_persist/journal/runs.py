@@ -309,10 +309,9 @@ class Run:
         if loaded is None or self.workflow_id is None:
             return []
         with self._lock:
-            asked = [key for key in self.questions if key[0] == thread_id]
-            left = [self.questions.pop(key) | {"status": "cancelled"} for key in asked]
-        rows: Rows = [("hitl_events", fields) for fields in left]
-        return superseded(thread_id, self.workflow_id, loaded) + rows
+            for key in [key for key in self.questions if key[0] == thread_id]:
+                del self.questions[key]
+        return superseded(thread_id, self.workflow_id, loaded)
 
     def shown(self, rows: Rows) -> Rows:
         """Rows of this run as they may be kept."""
