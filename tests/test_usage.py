@@ -11,6 +11,8 @@ from typing import Any, TypedDict
 from uuid import UUID, uuid4
 
 import pytest
+from langgraph.graph import StateGraph
+from langgraph.types import interrupt
 from psycopg.conninfo import make_conninfo
 
 from langgraph_persist import Persist
@@ -18,7 +20,7 @@ from langgraph_persist.errors import ConfigurationError
 from langgraph_persist.journal import Journal, Rows, Unit
 from langgraph_persist.usage import UsageMetric
 from tests.checks import query
-from tests.graphs import approval_graph, chain_of, chat_graph
+from tests.graphs import Steps, approval_graph, chain_of, chat_graph
 
 START = datetime(2026, 3, 28, 22, tzinfo=UTC)  # Berlin's clocks go forward that night.
 END = date(2026, 4, 12)
@@ -135,6 +137,24 @@ def test_an_interrupted_workflow_counts_once_it_ends(persist: Persist) -> None:
     assert metric(persist, "execution_time").data == {"runs": 2}
     before = check_rebuilt(persist)
     assert [value for key, (value, _) in before.items() if key[0] == "daily_requests"] == [1]
+
+
+def test_a_new_input_of_a_called_graph_ends_none_of_its_callers(persist: Persist) -> None:
+    inner = persist.attach(approval_graph().compile(checkpointer=persist.checkpointer))
+
+    def call(state: Steps) -> Steps:
+        inner.invoke({"count": 0}, persist.config("inner"))
+        return {"note": str(interrupt("and?"))}
+
+    builder = StateGraph(Steps)
+    builder.add_node("call", call)
+    builder.set_entry_point("call")
+    outer = persist.attach(builder.compile(checkpointer=persist.checkpointer))
+    outer.invoke({"count": 0}, persist.config("outer", user="ann"))
+    inner.invoke({"count": 0}, persist.config("inner", user="ann"))
+    assert [w.status for w in persist.history.workflows()] == ["interrupted"] * 2
+    assert persist.usage.metrics("success_rate") == []
+    check_rebuilt(persist)
 
 
 def test_a_failed_workflow_that_goes_on_has_not_failed(persist: Persist) -> None:
