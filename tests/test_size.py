@@ -146,3 +146,23 @@ def test_what_a_tool_gives_is_stored_once(persist: Persist, rows: Rows) -> None:
     run = persist.history.last()
     assert run.tool_executions[0].output_data == found
     assert run.generations[0].tool_calls[0]["args"] == call["args"]
+
+
+def test_long_values_are_compressed_the_fastest_way_that_the_server_has(
+    persist: Persist, rows: Rows
+) -> None:
+    chat(persist, ["Which way? " * 500] * 3, ["That way. " * 500] * 3, idle=False)
+    (server,) = rows(
+        "SELECT CASE WHEN 'lz4' = ANY (enumvals) THEN 'lz4' ELSE 'pglz' END AS fastest"
+        " FROM pg_settings WHERE name = 'default_toast_compression'"
+    )
+    for column, table in (
+        ("text", "messages"),
+        ("blob", "checkpoint_blobs"),
+        ("blob", "checkpoint_writes"),
+    ):
+        found = rows(
+            f"SELECT DISTINCT pg_column_compression({column}) AS method FROM {table}"
+            f" WHERE length({column}) > 4000"
+        )
+        assert found == [{"method": server["fastest"]}], table
