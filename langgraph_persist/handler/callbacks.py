@@ -524,6 +524,20 @@ class PersistCallbackHandler(GraphCallbackHandler):
             self.failures.add(f"{name}, making up for it", again)
         return None
 
+    def cut_short(self, span: Span | None) -> None:
+        """An event was interrupted: a run is over with it, what is below ends with its run."""
+        if span is None:
+            return
+        with self.failures.kept("interrupted"):
+            if not span.ends_root:
+                if span.kind in _CHAINS or span.fields:
+                    self._spans.put_back(span)
+                else:  # nothing is recorded of it yet
+                    self._spans.pop(span.id)
+                return
+            self._spans.pop(span.id)
+            self._finish(span, "cancelled", None, None)
+
     def _make_up_end(self, span: Span, name: str, told: Any) -> Future[None] | None:
         """The commit to wait for, if a root has ended, come what may."""
         self._spans.pop(span.id)

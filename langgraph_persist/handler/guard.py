@@ -59,6 +59,10 @@ def guard(event: Callable[..., Any]) -> Callable[[Any, tuple[Any, ...], dict[str
         except Exception as error:
             self.failures.add(name, error)
             return self.make_up(name, error, span, args, kwargs)
+        except BaseException:
+            # Somebody stops the process, or this thread, in the midst of it.
+            self.cut_short(span or self.missed.concerned(args, kwargs))
+            raise
         finally:
             reports.reset(token)
             if span is None and unread.missing:

@@ -83,15 +83,24 @@ class Recording:
             if root.started:
                 return
             root.started = True
-            root.run.workflow_id = root.run.id
             try:
-                rows = self._beginning(root)
-            except Exception as failure:
-                self._failures.add("begin", failure)
-                rows = [("sessions", {"thread_id": root.run.thread_id})]
-                rows += self._bare(root, {"status": "running"}, "begin", failure)
-            self.journal.heartbeat.open(root.run.id, root.run.thread_id)
-            self.send(root, rows)
+                self._begin(root)
+            except Exception:
+                raise
+            except BaseException:
+                root.started = False  # it was interrupted: its end says how it began
+                raise
+
+    def _begin(self, root: Root) -> None:
+        root.run.workflow_id = root.run.id
+        try:
+            rows = self._beginning(root)
+        except Exception as failure:
+            self._failures.add("begin", failure)
+            rows = [("sessions", {"thread_id": root.run.thread_id})]
+            rows += self._bare(root, {"status": "running"}, "begin", failure)
+        self.journal.heartbeat.open(root.run.id, root.run.thread_id)
+        self.send(root, rows)
 
     def _beginning(self, root: Root) -> Rows:
         run, loaded = root.run, root.loaded

@@ -368,6 +368,14 @@ class Spans:
             self.take(run_id)
         return span
 
+    def put_back(self, span: Span) -> None:
+        """The end of a span was not recorded: that of its root will be its end."""
+        if span.root.ended:
+            return
+        if span.kind == "node" and span.node is not None:
+            span.node.ended = False
+        self._open[span.id.int] = span.root.spans[span.id.int] = span
+
     def end(self, root: Root, well: bool) -> list[Span]:
         """A root has ended; what its end has cut off, of which no more is recorded.
 
