@@ -1,16 +1,19 @@
 """Redactors for ``Persist(redact=…)``: what must not be read in the record is replaced by a mark.
 
 A redactor is given JSON values (a string, a number, a list, a dict) and gives back what may be
-recorded: of each string and number first, then of the list or dict that it is in. Any callable
-does, and they can be combined::
+recorded: of each string and number first, then of the list or dict that it is in, which is where it
+finds the keys. Any callable does, and they can be combined::
 
     Persist(redact=[redact_secrets, redact_personal])
 
 Only the record is redacted. Checkpoints hold the state as it is: a graph could not go on without.
+Names of nodes and channels, and the ids of threads, runs, messages and tool calls, by which rows
+are found, stay as they are; bytes are in base64, where no text is recognised.
 """
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable
 from typing import Any
@@ -20,6 +23,9 @@ _KEY = re.compile(
     r"|(private|access|account)_?key|connection_string|(^|_)o?auth$|(^|_)token$",
     re.IGNORECASE,
 )
+_HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+_SCHEMA = ("properties", "$defs", "definitions")
+"""Where a JSON schema has names of its own."""
 # Whatever may repeat is bounded, or cannot begin within itself: texts are long, and not ours.
 _SECRETS = re.compile(
     r"-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----.*?(?:-----END [A-Z ]{0,40}PRIVATE KEY-----|\Z)"
@@ -34,8 +40,10 @@ _SECRETS = re.compile(
     re.DOTALL,
 )
 _ASSIGNED = re.compile(
-    r"(?i)((?:api[_-]?key|secret(?:[_-][a-z]{1,20}){0,3}|(?:access|private)[_-]?key|passwd|password"
-    r"|(?<![a-z])token)[\"']?\s{0,8}[:=]\s{0,8}[\"']?)([^\s\"',;}]{6,})"
+    r"(?i)((?:api[_-]?key|secret(?:[_-][a-z]{1,20}){0,3}|(?:access|private|account)[_-]?key|passwd"
+    r"|password|(?:(?<![a-z])|access|refresh|auth|id|session|csrf)token)"
+    r"[\"']?\s{0,8}[:=]\s{0,8}[\"']?"
+    r"|authori[sz]ation[\"']?\s{0,8}[:=]\s{0,8}[\"']?basic\s{1,8})([^\s\"',;}]{6,})"
 )
 _EMAIL = re.compile(r"[\w.+'-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63}){0,8}\.[A-Za-z]{2,24}")
 _IBAN = re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?\b")
@@ -55,13 +63,19 @@ def _goes_inside(redact: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 @_goes_inside
 def redact_secrets(value: Any) -> Any:
-    """A JSON value without keys, tokens and passwords, known by their form or their name."""
+    """A JSON value without keys, tokens and passwords, known by their form or their name.
+
+    What a secret's name names is left out whatever it is, but for ``null`` and booleans.
+    """
     return _through(value, _without_secrets, by_name=True)
 
 
 @_goes_inside
 def redact_personal(value: Any) -> Any:
-    """A JSON value without e-mail addresses and the numbers of telephones, cards and accounts."""
+    """A JSON value without e-mail addresses and the numbers of telephones, cards and accounts.
+
+    Of plain numbers it knows those of cards; a telephone's could be any.
+    """
     return _through(value, _without_personal, by_name=False)
 
 
@@ -70,14 +84,35 @@ def _through(value: Any, clean: Callable[[str], str], by_name: bool) -> Any:
         return clean(value)
     if isinstance(value, list):
         return [_through(item, clean, by_name) for item in value]
-    if not isinstance(value, dict):
-        return value
-    return {
-        clean(key): "[secret]"
-        if by_name and isinstance(item, str) and _KEY.search(key.replace("-", "_"))
-        else _through(item, clean, by_name)
-        for key, item in value.items()
-    }
+    if isinstance(value, dict):
+        return {clean(key): _item(key, item, clean, by_name) for key, item in value.items()}
+    if not by_name and type(value) is int and _is_card_number(value):
+        return "[card]"
+    return value
+
+
+def _item(key: str, item: Any, clean: Callable[[str], str], by_name: bool) -> Any:
+    if not by_name:
+        return _through(item, clean, by_name)
+    if key in _SCHEMA and isinstance(item, dict):
+        # What is named there is a schema itself, and holds no value.
+        return {
+            clean(name): _through(part, clean, by_name)
+            if isinstance(part, dict)
+            else _item(name, part, clean, by_name)
+            for name, part in item.items()
+        }
+    return "[secret]" if _holds_secret(key, item) else _through(item, clean, by_name)
+
+
+def _holds_secret(key: str, item: Any) -> bool:
+    return item is not None and not isinstance(item, bool) and _names_secret(key)
+
+
+@functools.lru_cache(maxsize=4096)
+def _names_secret(key: str) -> bool:
+    names = (key, _HUMP.sub("_", key))
+    return any(_KEY.search(name.replace("-", "_")) for name in names)
 
 
 def _without_secrets(text: str) -> str:
@@ -103,3 +138,8 @@ def _is_card(number: str) -> bool:
     digits = [int(digit) for digit in number if digit.isdigit()]
     doubled = [digit * 2 - 9 * (digit > 4) for digit in digits[-2::-2]]
     return (sum(digits[-1::-2]) + sum(doubled)) % 10 == 0
+
+
+def _is_card_number(number: int) -> bool:
+    """Whether it is one; times in parts of a second are as long, but begin otherwise."""
+    return 10**13 <= number < 10**19 and (text := str(number))[0] in "3456" and _is_card(text)

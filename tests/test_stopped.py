@@ -1,4 +1,4 @@
-"""A process that is told to stop in the midst of our own work: by Ctrl-C, a signal, a time limit."""
+"""A process that is told to stop in the midst of our own work: by Ctrl-C or by a signal."""
 
 from __future__ import annotations
 

@@ -30,7 +30,8 @@ _REPLACEMENT = rb"\1" + "\ufffd".encode()
 Redactor: TypeAlias = Callable[[Any], Any]
 """Gives a JSON value (a string, a number, a list, a dict) as the record may hold it.
 
-It is asked of each, from the inside out; unless it has a true attribute ``goes_inside``.
+It is asked of each, from the inside out; unless it has a true attribute ``goes_inside``. The keys
+of a dict are not asked of by themselves, since most are names: they are in the dict.
 """
 
 Mode: TypeAlias = Literal["full", "structure"]

@@ -40,6 +40,14 @@ CONTENT: dict[str, frozenset[str]] = {
 LABELS: dict[str, frozenset[str]] = {"workflows": frozenset({"metadata", "tags"})}
 """The columns, by table, with what a config says of its run: never sealed, since it is searched."""
 
+NAMES: dict[str, frozenset[str]] = {"generations": frozenset({"prompt_name", "prompt_version"})}
+"""The columns, by table, that a config names something by: redacted, but always kept."""
+
+_TOLD = {
+    table: columns | LABELS.get(table, frozenset()) | NAMES.get(table, frozenset())
+    for table, columns in CONTENT.items()
+}
+
 CONTENT_TABLES = frozenset({"messages", "state_values"})
 
 KEPT = {
@@ -62,8 +70,7 @@ def redacted(rows: Rows, capture: Capture) -> Rows:
 
 
 def _redacted(table: str, name: str, value: Any, capture: Capture) -> Any:
-    told = CONTENT[table] | LABELS.get(table, frozenset())
-    if value is None or name not in told or name in KEPT.get(table, ()):
+    if value is None or name not in _TOLD[table] or name in KEPT.get(table, ()):
         return value
     if isinstance(value, str):
         return capture.clean_text(value)
