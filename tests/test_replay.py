@@ -9,7 +9,8 @@ from typing import Annotated, Any, TypedDict
 
 import psycopg
 import pytest
-from langgraph.graph import END, START, StateGraph
+from langchain_core.messages import AIMessage, HumanMessage
+from langgraph.graph import END, START, MessagesState, StateGraph
 from langgraph.types import Command, Send, interrupt
 
 from langgraph_persist import Persist
@@ -65,6 +66,18 @@ def nested(depth: int = 1) -> StateGraph[Any, Any, Any, Any]:
             outer.add_edge(before, after)
         inner = outer
     return inner
+
+
+def echoing() -> StateGraph[Any, Any, Any, Any]:
+    """Answers with what it was asked."""
+
+    def answer(state: MessagesState) -> dict[str, Any]:
+        return {"messages": [AIMessage(state["messages"][-1].content)]}
+
+    builder = StateGraph(MessagesState)
+    builder.add_node("answer", answer)
+    builder.add_edge(START, "answer")
+    return builder
 
 
 # --- replay ---
@@ -349,6 +362,72 @@ def test_two_workflows_side_by_side(persist: Persist) -> None:
     assert "differs in count" in str(compared)
     same = persist.history.compare(one, one)
     assert (same.fields, same.diverges_at) == ({}, None)
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_a_turn_that_is_repeated_was_asked_what_its_state_asks(
+    persist: Persist, asynchronous: bool
+) -> None:
+    graph = persist.attach(echoing().compile(checkpointer=persist.checkpointer))
+    config, question = persist.config("t"), "Which one? " * 50
+    for text in (question, "And then?"):
+        run(graph, {"messages": [HumanMessage(text)]}, config, asynchronous)
+    first = persist.history.workflows(thread="t")[-1]
+    point = persist.history.replay_config(first.nodes[0])
+    asked = graph.get_state(point).values["messages"][-1]
+    edit = {"messages": [HumanMessage("Which two?", id=asked.id)]}
+
+    run(graph, None, point, asynchronous)
+    run(graph, None, graph.update_state(point, edit), asynchronous)
+
+    told = {w.turn: w.user_input for w in persist.history.workflows(thread="t")[:2]}
+    assert told == {3: question, 4: "Which two?"}
+    persist.evaluations.evaluate_turns("t", lambda turn: (5, str(turn.input)), name="judge")
+    judged = {e.turn: e.analysis for e in persist.evaluations.list()}
+    assert judged == {1: question, 2: "And then?", 3: question, 4: "Which two?"}
+
+
+def test_a_turn_that_is_repeated_from_its_input_was_asked_that(persist: Persist) -> None:
+    class Request(TypedDict):
+        wish: str
+        given: str
+
+    builder = StateGraph(Request)
+    builder.add_node("grant", lambda state: {"given": f"no {state['wish']}"})
+    builder.add_edge(START, "grant")
+    graph = persist.attach(builder.compile(checkpointer=persist.checkpointer))
+    run(graph, {"wish": "a pony"}, persist.config("t"))
+    *_, first = graph.get_state_history(persist.config("t"))
+    run(graph, None, first.config)
+    assert [w.user_input for w in persist.history.workflows()] == ["a pony", "a pony"]
+
+
+def test_an_answer_is_not_taken_for_what_a_repeated_turn_was_asked(persist: Persist) -> None:
+    class Sum(TypedDict, total=False):
+        terms: list[int]
+        told: str
+
+    builder = StateGraph(Sum)
+    builder.add_node("add", lambda state: {"told": str(sum(state["terms"]))})
+    builder.add_node("end", lambda state: {})
+    builder.add_edge(START, "add")
+    builder.add_edge("add", "end")
+    graph = persist.attach(builder.compile(checkpointer=persist.checkpointer))
+    run(graph, {"terms": [1, 2]}, persist.config("t"))
+    run(graph, None, persist.history.replay_config(node_of(persist.history.last(), "end")))
+    assert [w.user_input for w in persist.history.workflows()] == [None, None]
+
+
+@pytest.mark.parametrize(
+    "settings", [{"exclude": {"channels": ["messages"]}}, {"capture": "structure"}]
+)
+def test_what_a_repeated_turn_was_asked_may_be_left_out(migrated: str, settings: Any) -> None:
+    with Persist(migrated, **settings) as persist:
+        graph = persist.attach(echoing().compile(checkpointer=persist.checkpointer))
+        run(graph, {"messages": [HumanMessage("Which one?")]}, persist.config("t"))
+        run(graph, None, persist.history.replay_config(persist.history.last().nodes[0]))
+        assert persist.history.last().replay_of is not None
+        assert [w.user_input for w in persist.history.workflows()] == [None, None]
 
 
 def test_a_transcript(persist: Persist) -> None:

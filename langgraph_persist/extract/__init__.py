@@ -28,7 +28,7 @@ from langgraph_persist.extract.humans import hitl_answers, hitl_request
 from langgraph_persist.extract.keep import Keep, References, without
 from langgraph_persist.extract.messages import Row, is_message_list, message_entry, message_list
 from langgraph_persist.extract.nodes import NodeIdentity, node_identity, nodes_around
-from langgraph_persist.extract.runs import is_resume, root_input, runnable_name
+from langgraph_persist.extract.runs import is_resume, root_input, runnable_name, state_input
 from langgraph_persist.extract.schemas import bound_tools
 from langgraph_persist.extract.text import (
     NAME_LENGTH,
@@ -84,6 +84,7 @@ __all__ = [
     "root_input",
     "runnable_name",
     "safe_str",
+    "state_input",
     "streamed_text",
     "structured_response",
     "to_json",

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 from langchain_core.messages import BaseMessage, HumanMessage
+from langgraph.constants import START
 from langgraph.types import Command
 from pydantic import BaseModel
 
 from langgraph_persist.extract.generations import last_human_text
 from langgraph_persist.extract.guard import columns, mapping, total
+from langgraph_persist.extract.keep import without
 from langgraph_persist.extract.shapes import shape_of
 from langgraph_persist.extract.text import (
     NAME_LENGTH,
@@ -24,6 +26,7 @@ from langgraph_persist.extract.text import (
 
 _TEXT_KEYS = ("user_input", "input", "question", "query", "topic")
 _HUMAN_ROLES = ("user", "human")
+_ROOT = "__root__"  # LangGraph's channel of a state without names
 
 
 @total(bool)
@@ -46,6 +49,26 @@ def root_input(value: Any) -> dict[str, Any]:
         "input_type": kind,
         "user_input": None if said is None else clean_text(said),
     }
+
+
+def _nothing() -> str | None:
+    return None
+
+
+@total(_nothing)
+def state_input(values: Mapping[str, Any], excluded: Container[str] = ()) -> str | None:
+    """What the user said last, of all values of a graph's channels but the excluded ones.
+
+    That is found in the input that no node has read yet, or else under ``messages`` and the names
+    that are usual for it: any other text may be an answer.
+    """
+    if START in values:
+        said = _kind(without(values[START], excluded))[1]
+    else:
+        kept = {name: value for name, value in values.items() if name not in excluded}
+        root = kept.get(_ROOT)
+        said = _fields_kind(kept)[1] if root is None else _under_messages(root)[1]
+    return None if said is None else clean_text(said)
 
 
 @total(lambda: "run")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from datetime import timedelta
 from functools import partial
@@ -13,7 +13,7 @@ from langchain_core.utils.uuid import uuid7
 from langgraph.types import Command
 
 from langgraph_persist.errors import DurabilityError, PersistError
-from langgraph_persist.extract import Keep, error_fields, keep_for
+from langgraph_persist.extract import Keep, error_fields, keep_for, state_input
 from langgraph_persist.handler.outcome import Status, blame_timeout
 from langgraph_persist.handler.spans import Root, Span
 from langgraph_persist.journal import (
@@ -110,9 +110,19 @@ class Recording:
         else:
             if root.kind != "start":
                 root.workflow["replay_of"] = loaded.workflow_id if loaded else None
+                if root.workflow["input_type"] == "none":
+                    run.on_state = partial(self._repeats, root)
             if self._leaves_behind(root):
                 rows = superseded(run.thread_id, run.id, loaded)
         return self._opening_rows(root) + rows
+
+    def _repeats(self, root: Root, values: Mapping[str, Any]) -> None:
+        """Given nothing, a replay answers what its state asks."""
+        run, keep = root.run, self.keep(root.run)
+        # It has no input that would keep a long text whole.
+        if (said := keep.text(state_input(values, keep.capture.channels))) is not None:
+            told = {"thread_id": run.thread_id, "id": run.workflow_id, "user_input": said}
+            self.send(root, [("workflow_promotions", told)])
 
     def _leaves_behind(self, root: Root) -> bool:
         """Whether it may leave something unfinished that no checkpoint of ours is going to tell."""

@@ -177,6 +177,8 @@ class Run:
         """None while it is not known which workflow this run continues."""
         self.on_loaded: Callable[[Loaded | None], None] | None = None
         """Called once with the checkpoint that the run starts from."""
+        self.on_state: Callable[[Mapping[str, Any]], None] | None = None
+        """Called once with the values of all channels that its own graph starts from."""
         self.continues = False
         """Whether there was a checkpoint that it starts from."""
         self.requests: dict[str, tuple[str, Fields]] = {}
@@ -302,6 +304,13 @@ class Run:
         callback, self.on_loaded = self.on_loaded, None
         if callback is not None:
             callback(checkpoint)
+
+    def starts_from(self, graph: Graph, values: Mapping[str, Any]) -> None:
+        """A graph goes on from a checkpoint that holds these values."""
+        if graph.thread_id == self.home and not graph.checkpoint_ns:
+            callback, self.on_state = self.on_state, None
+            if callback is not None:
+                callback(values)
 
     def supersede(self, thread_id: str) -> Rows:
         """The rows that end what a thread was doing before a new input of its graph, once."""

@@ -595,6 +595,7 @@ class PersistSaver(PostgresSaver):
         )
         if found is None or checkpoint is None:
             return
+        run.starts_from(graph, checkpoint["channel_values"])
         self._watch.loaded(run, graph, checkpoint)
         self._plans.loaded(run, graph, found._replace(checkpoint=checkpoint))
 
