@@ -577,12 +577,41 @@ def test_a_refused_row_is_recorded_if_so_chosen(shop: str, rows: Rows) -> None:
         buy(persist)
         buy(persist, thread="other")
     assert rows("SELECT number FROM orders") == [{"number": "good"}]
-    errors = rows("SELECT thread_id, projection, error_type, error_message FROM projection_errors")
-    assert sorted(error["thread_id"] for error in errors) == ["other", "t"]
+    errors = rows(
+        "SELECT thread_id, projection, error_type, error_message FROM projection_errors"
+        " ORDER BY error_type, thread_id"
+    )
+    assert [(error["thread_id"], error["error_type"]) for error in errors] == [
+        ("other", "psycopg.errors.NotNullViolation"),
+        ("t", "psycopg.errors.NotNullViolation"),
+        ("other", "psycopg.errors.UniqueViolation"),
+    ]
     assert {error["projection"] for error in errors} == {"orders"}
-    assert "not-null" in errors[0]["error_message"] or "null value" in errors[0]["error_message"]
-    assert errors[0]["error_type"] == "psycopg.errors.NotNullViolation"
+    assert 'null value in column "number"' in errors[0]["error_message"]
     assert rows(ONCE_EACH) == []
+
+
+def test_each_refused_row_is_recorded_whatever_its_projection_is_called(
+    shop: str, rows: Rows
+) -> None:
+    def bad(count: int) -> Any:
+        return lambda old, new, context: [{"number": None}] * count
+
+    def broken(old: Any, new: Any, context: ProjectionContext) -> Any:
+        raise ValueError("out of ink")
+
+    broken.__name__ = "<lambda>"
+    with Persist(shop) as persist:
+        for function in (bad(2), bad(1), broken):
+            persist.project(Order, on_error="record")(function)
+        buy(persist)
+    errors = rows(
+        "SELECT projection, count(*) AS told, count(DISTINCT id) AS ids,"
+        " count(*) FILTER (WHERE error_message = 'out of ink') AS raised"
+        " FROM projection_errors GROUP BY projection, checkpoint_id"
+    )
+    assert errors
+    assert all(list(error.values()) == ["<lambda>", 4, 4, 1] for error in errors)
 
 
 @pytest.mark.parametrize("before", range(10))

@@ -35,13 +35,15 @@ def write_carefully(conn: Connection[Any], rows: Sequence[Projected]) -> Rows:
 def _refusal(row: Projected, error: psycopg.Error) -> Fields:
     logger.warning("projection %r: the database refused a row", row.statement.name)
     kind = f"psycopg.errors.{type(error).__name__}"
-    fields = projection_error(row.statement.name, row.checkpoint, row.owner)
+    fields = projection_error(row.statement.name, row.checkpoint, row.owner, row.origin)
     return fields | {"error_type": kind, "error_message": str(error)}
 
 
-def projection_error(name: str, checkpoint: tuple[str, str, str], owner: Fields) -> Fields:
-    """The row that tells of a projection's failure, once for each checkpoint."""
-    identity = "\0".join((name, *checkpoint)).encode()
+def projection_error(
+    name: str, checkpoint: tuple[str, str, str], owner: Fields, origin: tuple[int, int]
+) -> Fields:
+    """The row that tells what a projection failed in, once however often it is written."""
+    identity = "\0".join((name, *checkpoint, *map(str, origin))).encode()
     _, checkpoint_ns, checkpoint_id = checkpoint
     return owner | {
         "id": UUID(bytes=xxh3_128_digest(identity)),

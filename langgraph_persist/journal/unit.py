@@ -148,6 +148,8 @@ class Projected(NamedTuple):
     """thread_id, checkpoint_ns, checkpoint_id."""
     owner: Fields
     """The columns that say whose it is, should it be refused."""
+    origin: tuple[int, int]
+    """Which projection it is of, as several may have a name, and which of its rows."""
 
 
 @dataclass(slots=True, eq=False, repr=False, match_args=False)

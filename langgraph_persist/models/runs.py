@@ -392,7 +392,7 @@ class Retrieval(Times, Error, Gaps, Base):
 
 
 class ProjectionError(Times, Error, Base):
-    """Why a projection wrote nothing for a checkpoint."""
+    """Why a projection wrote nothing, or not this row, for a checkpoint."""
 
     __tablename__ = "projection_errors"
     __table_args__ = (belongs_to("workflows", "workflow_id"), of_session())

@@ -63,6 +63,7 @@ F = TypeVar("F", bound=ProjectionFunction)
 
 
 class _Projection(NamedTuple):
+    number: int
     name: str
     function: ProjectionFunction
     upserts: Upserts
@@ -71,9 +72,10 @@ class _Projection(NamedTuple):
 
     def rows(self, change: Change, context: ProjectionContext) -> Iterator[Projected]:
         made = self.function(dict(change.old), dict(change.copied), context)
-        for row in _rows(made):
+        for n, row in enumerate(_rows(made)):
             statement, params = self.upserts.prepare(row)
-            yield Projected(statement, params, change.checkpoint, _owner(change))
+            origin = (self.number, n)
+            yield Projected(statement, params, change.checkpoint, _owner(change), origin)
 
 
 class Projections:
@@ -106,6 +108,7 @@ class Projections:
             name = str(getattr(function, "__name__", function))
             upserts = Upserts(target, keys, self._reflect, name=name, lenient=on_error == "record")
             projection = _Projection(
+                number=len(self._projections),
                 name=name,
                 function=function,
                 upserts=upserts,
@@ -176,7 +179,8 @@ def _failure(projection: _Projection, change: Change, error: BaseException) -> t
             f"projection {projection.name!r} failed, so {where} was not saved: {error}"
         ) from error
     logger.warning("projection %r failed (%s)", projection.name, type(error).__name__)
-    told = projection_error(projection.name, change.checkpoint, _owner(change))
+    origin = (projection.number, 0)
+    told = projection_error(projection.name, change.checkpoint, _owner(change), origin)
     return "projection_errors", told | error_fields(error)
 
 
