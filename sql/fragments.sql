@@ -1,13 +1,15 @@
 -- What several statements have in common: {{> name}} in a statement stands for the fragment.
 
--- add_to_metrics --
--- Adds what a statement counts (as t) to the row of its day.
-ON CONFLICT (
+-- metrics_key --
+-- What there is one row of usage_metrics for.
     period_start, metric_type,
     coalesce(organization_id, '00000000-0000-0000-0000-000000000000'::uuid),
     coalesce(user_id, '00000000-0000-0000-0000-000000000000'::uuid),
     coalesce(model_name, ''::text)
-) DO UPDATE SET
+
+-- add_to_metrics --
+-- Adds what a statement counts (as t) to the row of its day.
+ON CONFLICT ({{> metrics_key}}) DO UPDATE SET
     metric_value = CASE t.metric_type
         WHEN 'success_rate' THEN (
             SELECT coalesce(sum(d.completed) / nullif(sum(d.completed + d.failed), 0), 0)

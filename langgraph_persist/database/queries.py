@@ -8,7 +8,7 @@ A query file is a list of statements, each headed by its name, with one line of 
 
 ``{{schema}}`` and ``{{checkpoint_schema}}`` stand for the quoted names of the two schemas, and
 ``{{> name}}`` for what several statements have in common: a fragment, which ``sql/fragments.sql``
-lists in the same form.
+lists in the same form, and which may want others.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def load(area: str) -> Mapping[str, str]:
             raise ValueError(
                 f"sql/queries/{area}.sql wants a fragment {match[1]} that is not there"
             )
-        return _PURPOSE.sub("", fragments[match[1]])
+        return _FRAGMENT.sub(fragment, _PURPOSE.sub("", fragments[match[1]]))
 
     statements = _read(f"queries/{area}.sql")
     return {name: _FRAGMENT.sub(fragment, body) for name, body in statements.items()}

@@ -10,12 +10,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from langgraph_persist.extract.guard import first, mapping
+from langgraph_persist.kinds import TOKENS
 
 _BIGINT = 2**63 - 1
 _EPHEMERAL = ("ephemeral_5m_input_tokens", "ephemeral_1h_input_tokens")
 _DETAILS = frozenset({"input_token_details", "output_token_details"})
-_PARTS = ("cache_read_tokens", "cache_creation_tokens", "reasoning_tokens")
-_COUNTS = ("prompt_tokens", "completion_tokens", "total_tokens", *_PARTS)
 
 
 def token_fields(
@@ -27,7 +26,7 @@ def token_fields(
     """
     usage = mapping(usage)
     if is_cache_hit(usage):
-        return dict.fromkeys(_COUNTS, 0)
+        return dict.fromkeys(TOKENS, 0)
     if counted := _standard(usage):
         return counted
     for source in (llm_output, response_metadata):
@@ -110,13 +109,13 @@ def _bounded(
         return {}
     prompt, completion = prompt or 0, completion or 0
     total = min(total or prompt + completion, _BIGINT)
-    whole = {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": total}
+    whole = dict(zip(TOKENS[:3], (prompt, completion, total), strict=True))
     if read is creation is reasoning is None:
         return whole
     read = None if read is None else min(read, prompt)
     creation = None if creation is None else min(creation, prompt - (read or 0))
     reasoning = None if reasoning is None else min(reasoning, completion)
-    parts = zip(_PARTS, (read, creation, reasoning), strict=True)
+    parts = zip(TOKENS[3:], (read, creation, reasoning), strict=True)
     return whole | {name: n for name, n in parts if n is not None}
 
 

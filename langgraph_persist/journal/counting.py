@@ -8,6 +8,7 @@ however often it is written. Each adds to one row of a bucket: nothing is scanne
 from __future__ import annotations
 
 from langgraph_persist.journal.unit import Fields, Group
+from langgraph_persist.kinds import TOKENS
 
 Counted = dict[str, list[Fields]]
 """Counting statements with their rows."""
@@ -20,12 +21,7 @@ _CALL = (
     *_PARENT,
     "status",
     "model_name",
-    "prompt_tokens",
-    "completion_tokens",
-    "total_tokens",
-    "cache_read_tokens",
-    "cache_creation_tokens",
-    "reasoning_tokens",
+    *TOKENS,
     "cost_usd",
     "latency_ms",
     "cache_hit",

@@ -13,6 +13,7 @@ from langgraph_persist.arguments import Count, Moment, checked, uuid_of
 from langgraph_persist.database.statements import Row, Statements, Transaction
 from langgraph_persist.errors import ConfigurationError
 from langgraph_persist.history import TranscriptLine, Workflow
+from langgraph_persist.kinds import TOKENS
 from langgraph_persist.reports.periods import Cover, Kind, Periods
 from langgraph_persist.reports.rows import (
     Cost,
@@ -27,19 +28,11 @@ from langgraph_persist.reports.table import Report
 
 By: TypeAlias = Literal["day", "organization", "user", "model"]
 
-_TOKENS = (
-    "prompt_tokens",
-    "completion_tokens",
-    "total_tokens",
-    "cache_read_tokens",
-    "cache_creation_tokens",
-    "reasoning_tokens",
-)
 _CALLS = (
     "calls",
     "failed",
     "cache_hits",
-    *_TOKENS,
+    *TOKENS,
     "cost_usd",
     "timed",
     "latency_ms",
@@ -341,7 +334,7 @@ def _model(key: tuple[Any, ...], sums: Sums) -> ModelUsage:
         calls=sums.count("calls"),
         failed=sums.count("failed"),
         cache_hits=sums.count("cache_hits"),
-        **{name: sums.known(name) for name in _TOKENS},
+        **{name: sums.known(name) for name in TOKENS},
         cost_usd=sums.totals.get("cost_usd"),
         avg_latency_ms=sums.mean("latency_ms", "timed"),
         p50_latency_ms=sums.quantile(0.5),

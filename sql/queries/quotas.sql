@@ -42,12 +42,7 @@ WITH organization AS MATERIALIZED (
     WHERE NOT o.is_new_user
         AND coalesce(o.max_daily_requests, 1) > 0
         AND (o.max_monthly_tokens IS NULL OR s.tokens < o.max_monthly_tokens)
-    ON CONFLICT (
-        period_start, metric_type,
-        coalesce(organization_id, '00000000-0000-0000-0000-000000000000'::uuid),
-        coalesce(user_id, '00000000-0000-0000-0000-000000000000'::uuid),
-        coalesce(model_name, ''::text)
-    ) DO UPDATE SET
+    ON CONFLICT ({{> metrics_key}}) DO UPDATE SET
         metric_value = t.metric_value + 1,
         updated_at = excluded.updated_at
     WHERE t.metric_value
