@@ -376,6 +376,17 @@ def test_every_column_is_taken_from_the_state(persist: Persist, rows: Rows) -> N
     assert values([plan]) == [("waiting", Decimal("1.5"), 60.0)]
 
 
+def test_an_estimate_is_that_of_the_list_as_it_is_now(persist: Persist, rows: Rows) -> None:
+    estimates = "SELECT estimated_cost::float, estimated_duration_seconds FROM plans"
+    work(persist, [todo("a", estimated_cost=1, estimated_duration_seconds=5)])
+    assert values(rows(estimates)) == [(1, 5)]
+    more = todo("b", estimated_cost=0.5)
+    work(persist, [todo("a", estimated_cost=2, estimated_duration_seconds=7), more])
+    assert values(rows(estimates)) == [(2.5, 7)]
+    work(persist, [todo("a", "completed"), todo("b")])
+    assert values(rows(estimates)) == [(2.5, 7)]
+
+
 def test_a_failed_todo_that_is_tried_again(persist: Persist, rows: Rows) -> None:
     tries = ["in_progress", "failed", "in_progress", "completed"]
     work(persist, *([todo("a", status, error="x" * (status == "failed"))] for status in tries))

@@ -61,6 +61,14 @@ def test_fragments_stand_where_they_are_named(folder: Path) -> None:
     assert load("a") == {"one": "-- Says some.\nTABLE a LIMIT 3"}
 
 
+def test_fragments_may_want_others(folder: Path) -> None:
+    fragments = folder.parent / "fragments.sql"
+    first = "\n-- first --\n-- The first few.\nORDER BY 1 {{> few}}\n"
+    fragments.write_text(fragments.read_text() + first)
+    (folder / "a.sql").write_text("-- one --\nTABLE a {{> first}}\n")
+    assert load("a") == {"one": "TABLE a ORDER BY 1 LIMIT 3"}
+
+
 def test_a_fragment_that_is_not_there_is_refused(folder: Path) -> None:
     (folder / "a.sql").write_text("-- one --\n-- Says some.\nTABLE a {{> many}}\n")
     with pytest.raises(ValueError, match=r"queries/a.sql wants a fragment many that is not there"):
@@ -68,8 +76,10 @@ def test_a_fragment_that_is_not_there_is_refused(folder: Path) -> None:
 
 
 def test_every_fragment_is_used_more_than_once() -> None:
-    text = "".join(path.read_text("utf-8") for path in (sql_folder() / "queries").glob("*.sql"))
-    names = re.findall(r"^-- (\w+) --$", (sql_folder() / "fragments.sql").read_text("utf-8"), re.M)
+    fragments = (sql_folder() / "fragments.sql").read_text("utf-8")
+    files = (sql_folder() / "queries").glob("*.sql")
+    text = fragments + "".join(path.read_text("utf-8") for path in files)
+    names = re.findall(r"^-- (\w+) --$", fragments, re.M)
     assert names
     assert [name for name in names if text.count(f"{{{{> {name}}}}}") < 2] == []
 

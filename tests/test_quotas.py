@@ -38,6 +38,12 @@ def used(persist: Persist, name: str, organization: str = "acme") -> Quota:
     return next(q for q in persist.organizations.quotas(organization) if q.name == name)
 
 
+def blocked(persist: Persist) -> bool:
+    """Whether somebody waits for a lock."""
+    sql = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+    return bool(query(persist.url, f"{sql} AND datname = current_database()"))
+
+
 # --- daily requests ---
 
 
@@ -223,15 +229,14 @@ async def test_async_runs_are_refused_too(persist: Persist) -> None:
 
 
 async def test_the_event_loop_goes_on_while_an_admission_waits(persist: Persist) -> None:
-    persist.organizations.save("acme")
+    persist.organizations.save("acme", max_daily_requests=10)
     graph = persist.attach(chain_of(["a"]).compile())
     config = persist.config("t", organization="acme")
     await graph.ainvoke({"count": 0}, config)
     with psycopg.connect(persist.url) as conn:
         conn.execute("UPDATE langgraph_persist.usage_metrics SET metric_value = metric_value")
         run = asyncio.create_task(graph.ainvoke({"count": 0}, config))
-        blocked = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
-        while not query(persist.url, f"{blocked} AND datname = current_database()"):
+        while not blocked(persist):
             await asyncio.sleep(0.01)
         assert not run.done()
         conn.commit()
@@ -272,7 +277,7 @@ def test_many_processes_get_what_is_there(persist: Persist) -> None:
 
 
 def test_tokens_of_the_month_are_limited(persist: Persist) -> None:
-    persist.organizations.save("acme", max_monthly_tokens=15, timezone="Pacific/Auckland")
+    persist.organizations.save("acme", max_monthly_tokens=16, timezone="Pacific/Auckland")
     graph = persist.attach(chat_graph("one", "one", "one").compile())
     config = persist.config("t", organization="acme")
     graph.invoke({"messages": []}, config)
@@ -282,7 +287,7 @@ def test_tokens_of_the_month_are_limited(persist: Persist) -> None:
         graph.invoke({"messages": []}, config)
     assert (refused.value.quota, refused.value.limit, refused.value.used) == (
         "monthly_tokens",
-        15,
+        16,
         16,
     )
     assert used(persist, "daily_requests").used == 2
@@ -292,6 +297,28 @@ def test_tokens_of_the_month_are_limited(persist: Persist) -> None:
         local = conn.execute("SELECT %s AT TIME ZONE 'Pacific/Auckland'", [reset]).fetchone()
     assert local is not None
     assert (local[0].day, local[0].hour) == (1, 0)
+
+
+def test_users_are_counted_by_one_at_a_time(persist: Persist) -> None:
+    acme = persist.organizations.save("acme", max_users=1)
+    with psycopg.connect(persist.url) as other, ThreadPoolExecutor(1) as threads:
+        with other.transaction():
+            other.execute(
+                "SELECT 1 FROM langgraph_persist.organizations WHERE slug = 'acme'"
+                " FOR NO KEY UPDATE"
+            )
+            other.execute(
+                "INSERT INTO langgraph_persist.users (username, organization_id)"
+                " VALUES ('ann', %s)",
+                [acme.id],
+            )
+            late = threads.submit(persist.users.save, "bob", organization="acme")
+            while not blocked(persist):
+                assert not late.done()
+                time.sleep(0.01)
+        with pytest.raises(QuotaExceeded):
+            late.result(30)
+    assert [user.username for user in persist.users.all()] == ["ann"]
 
 
 def test_users_are_limited(persist: Persist) -> None:

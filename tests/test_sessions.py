@@ -147,6 +147,15 @@ def test_a_retry_is_a_session_of_its_own(persist: Persist) -> None:
     assert persist.sessions.retry("t").thread_id not in ("t", "u")
 
 
+def test_a_retry_knows_nothing_of_deleted_checkpoints(persist: Persist) -> None:
+    run(persist, "t")
+    known = persist.sessions.get("t").metadata or {}
+    persist.checkpointer.delete_thread("t")
+    marked = persist.sessions.get("t").metadata
+    assert marked is not None and [*marked] == [*known, "checkpoints_deleted_at"]
+    assert (persist.sessions.retry("t").metadata or {}) == known
+
+
 def test_a_session_expires_when_its_time_is_over(migrated: str) -> None:
     with Persist(migrated, session_ttl=timedelta(hours=1)) as persist:
         for thread in ("late", "busy", "done", "early"):
@@ -251,6 +260,19 @@ def test_a_session_that_is_being_changed_expires_later(migrated: str) -> None:
             )
             assert persist.sessions.expire() == ["u"]
         assert persist.sessions.expire() == ["t"]
+
+
+def test_a_session_where_a_run_began_meanwhile_does_not_expire(migrated: str) -> None:
+    ending = queries("sessions", Schemas())["expire_session"].encode()
+    with Persist(migrated, session_ttl=timedelta(hours=1)) as persist:
+        run(persist, "t")
+        with persist.recorder.start_workflow(thread_id="t"):
+            persist.flush()
+            age(migrated)
+            # It was found to be due before.
+            with psycopg.connect(migrated) as conn:
+                assert conn.execute(ending, {"thread_id": "t"}).fetchall() == []
+        assert persist.sessions.get("t").status == "active"
 
 
 def test_a_session_reopened_without_a_time_does_not_expire(migrated: str) -> None:
