@@ -329,7 +329,9 @@ def test_percentiles_are_right_to_a_percent(persist: Persist) -> None:
     assert usage.p95_latency_ms == pytest.approx(percentiles[94], rel=0.015)
 
 
-@pytest.mark.parametrize("values", [[7.0], [1.0, 300.0], [1.0, 2.0, 3.0, 4.0, 1000.0]])
+@pytest.mark.parametrize(
+    "values", [[7.0], [1.0, 300.0], [1.0, 2.0, 3.0, 4.0, 1000.0], [1.0, 1.0, 1.0, 9.0]]
+)
 def test_percentiles_of_few_are_those_of_the_view(values: list[float]) -> None:
     sums = Sums()
     for value in values:

@@ -157,6 +157,16 @@ def test_a_new_input_of_a_called_graph_ends_none_of_its_callers(persist: Persist
     check_rebuilt(persist)
 
 
+def test_an_interrupted_workflow_counts_as_cancelled_once_another_begins(persist: Persist) -> None:
+    graph = persist.attach(approval_graph().compile(checkpointer=persist.checkpointer))
+    config = persist.config("t", user="ann", organization="acme")
+    graph.invoke({"count": 0}, config)
+    graph.invoke({"count": 0}, config)
+    counted = {"completed": 0, "failed": 0, "cancelled": 1, "refused": 0}
+    assert metric(persist, "success_rate").data == counted
+    check_rebuilt(persist)
+
+
 def test_a_failed_workflow_that_goes_on_has_not_failed(persist: Persist) -> None:
     from langgraph.graph import START, StateGraph
 
