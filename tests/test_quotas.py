@@ -330,6 +330,7 @@ def test_users_are_limited(persist: Persist) -> None:
         ask(persist, organization="acme", user="eve")
     assert (refused.value.quota, refused.value.used, refused.value.resets_at) == ("users", 2, None)
     assert "raise its max_users" in str(refused.value)
+    assert persist.users.save("ann", organization="acme", role="admin").role == "admin"
     with pytest.raises(QuotaExceeded):
         persist.users.save("dan", organization="acme")
     with pytest.raises(NotRecorded):

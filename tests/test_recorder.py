@@ -298,6 +298,7 @@ def test_generations_of_other_forms(recorder: Recorder, persist: Persist) -> Non
     assert (said.model_name, said.output, said.total_tokens) == ("m-2", "Hi", 9)
     assert said.started_at == began and said.user_prompt == "Hello"
     assert (parsed.parsed_output, parsed.cost_usd) == ({"answer": 42}, Decimal("0.25"))
+    assert parsed.price_source == "given"
     assert (failed.status, failed.error_message) == ("failed", "too slow")
     assert (bare.model_name, bare.status, bare.prompt) == (None, "completed", [])
 

@@ -109,7 +109,9 @@ def test_a_session_completes_until_it_goes_on(persist: Persist) -> None:
     run(persist, "t")
     again = persist.sessions.get("t")
     assert (again.status, again.ended_at, again.turns) == ("active", None, 2)
-    assert persist.sessions.fail("t").status == "error"
+    failed = persist.sessions.fail("t")
+    assert failed.status == "error"
+    assert persist.sessions.complete("t").ended_at == failed.ended_at is not None
 
 
 def test_a_session_is_of_one_user_and_their_organization(persist: Persist) -> None:
