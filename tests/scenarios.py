@@ -304,6 +304,58 @@ def functional(stage: Stage) -> None:
     stage.run(stage.attach(flow), 3)
 
 
+@scenario("`@task` that is retried", "completed: flow[task shaky failed, task shaky attempt 2]")
+def retried_task(stage: Stage) -> None:
+    tries: list[int] = []
+
+    def shaky() -> int:
+        tries.append(1)
+        if len(tries) < 2:
+            raise ConnectionError("again")
+        return 1
+
+    make: Any = task
+    retried = make(retry_policy=RetryPolicy(initial_interval=0.001, jitter=False))(shaky)
+
+    @entrypoint(checkpointer=stage.checkpointer)
+    def flow(n: int) -> int:
+        return n + int(retried().result())
+
+    stage.run(stage.attach(flow), 3)
+
+
+@scenario("Failing `@task`", "failed (ValueError): flow failed[task bad failed]")
+def failing_task(stage: Stage) -> None:
+    @task
+    def bad() -> int:
+        raise ValueError("no luck")
+
+    @entrypoint(checkpointer=stage.checkpointer)
+    def flow(n: int) -> int:
+        return n + bad().result()
+
+    stage.run(stage.attach(flow), 3)
+
+
+@scenario(
+    "`@entrypoint` that asks, and is resumed",
+    "completed (start, resume): flow interrupted(input_request completed)[task draft],"
+    " flow attempt 2",
+)
+def asking_entrypoint(stage: Stage) -> None:
+    @task
+    def draft(n: int) -> str:
+        return f"draft {n}"
+
+    @entrypoint(checkpointer=stage.checkpointer)
+    def flow(n: int) -> str:
+        return draft(n).result() + str(interrupt("publish?"))
+
+    graph = stage.attach(flow)
+    stage.run(graph, 3)
+    stage.run(graph, Command(resume="yes"))
+
+
 @scenario("A node that asks a model and calls a tool", "completed: look(tool weather), ask(model)")
 def chat(stage: Stage) -> None:
     stage.run(stage.compile(chat_graph("It is sunny")), {"messages": [("human", "Weather?")]})

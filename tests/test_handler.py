@@ -24,6 +24,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.func import entrypoint, task
 from langgraph.graph import START, StateGraph
 from langgraph.types import Command, RetryPolicy, Send, interrupt
+from psycopg.conninfo import make_conninfo
 
 from langgraph_persist import Persist, PersistCallbackHandler
 from langgraph_persist.errors import DurabilityError
@@ -298,6 +299,18 @@ def test_resume_in_another_process_continues_the_workflow(migrated: str, rows: A
             graph.invoke(value, persist.config("t"))
     assert len(rows("SELECT * FROM workflows")) == 1
     assert len(rows("SELECT * FROM workflow_runs")) == 2
+
+
+def test_a_thread_deleted_elsewhere_is_stored_anew(persist: Persist, rows: Any) -> None:
+    """What this process knows to be stored is not any more."""
+    graph = persist.attach(chain_of(["a"]).compile(checkpointer=persist.checkpointer))
+    note = "long " * 1_000
+    graph.invoke({"count": 0, "note": note}, persist.config("t"))
+    with Persist(make_conninfo(persist.url, connect_timeout=21)) as other:
+        other.checkpointer.delete_thread("t", record="delete")
+    graph.invoke({"count": 0, "note": note}, persist.config("t"))
+    (node,) = rows("SELECT state_data FROM node_states")
+    assert node["state_data"]["note"] == note
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -15,7 +15,7 @@ from langgraph_persist.saver.watch import INTERNAL_CHANNELS
 from tests.scenarios import PAGE, SCENARIOS, Scenario, Stage, Way, page, recorded
 from tests.scenarios import written_comparison as comparison
 
-SAVING_NOTHING = {"lcel", "bare_model", "bare_tool", "step_timeout"}
+SAVING_NOTHING = {"lcel", "bare_model", "bare_tool", "step_timeout", "failing_task"}
 SIDE_BY_SIDE = {"parallel", "send", "functional", "deferred", "interrupts"}
 """What runs at the same time here may end in any order."""
 
