@@ -14,7 +14,7 @@ import inspect
 import reprlib
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from functools import cache, wraps
 from numbers import Integral, Real
@@ -56,6 +56,15 @@ Moment: TypeAlias = Annotated[
     datetime,
     Rule(lambda at: at.tzinfo is not None, "a datetime with a time zone, as datetime.now(UTC)"),
 ]
+Happened: TypeAlias = Annotated[
+    datetime,
+    Rule(
+        lambda at: at.tzinfo is not None and _FIRST <= at <= datetime.now(UTC) + timedelta(days=1),
+        "a datetime with a time zone, since 1970 and not in the future",
+    ),
+]
+"""A day that can be counted in any time zone; clocks may differ."""
+_FIRST = datetime(1970, 1, 1, tzinfo=UTC)
 
 Duration: TypeAlias = Annotated[
     float, Rule(lambda ms: 0 <= ms <= 1e12, "a number of milliseconds from 0")

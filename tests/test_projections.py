@@ -16,6 +16,7 @@ import pytest
 from langgraph.graph import END, START, StateGraph
 from langgraph.types import Command, RetryPolicy, interrupt
 from psycopg.rows import dict_row
+from psycopg.types.json import Json, Jsonb
 from sqlalchemy import ARRAY, DateTime, Enum, MetaData, Numeric, Table, Text, event, func, select
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
@@ -554,6 +555,30 @@ def refused(persist: Persist, **options: Any) -> None:
         if context.step == 1:
             yield {"number": "good"}
             yield {"number": None}
+
+
+@pytest.mark.parametrize("wrap", [list, Json, Jsonb])
+def test_json_may_be_wrapped_for_psycopg(shop: str, rows: Rows, wrap: Any) -> None:
+    with Persist(shop) as persist:
+
+        @persist.project(Order, keys="number")
+        def orders(old: Any, new: Any, context: ProjectionContext) -> Any:
+            return {"number": "1", "lines": wrap([{"item": "tea"}])}
+
+        buy(persist)
+    assert rows("SELECT lines FROM shop.orders") == [{"lines": [{"item": "tea"}]}]
+
+
+def test_sql_is_no_value_of_a_row(shop: str, rows: Rows) -> None:
+    with Persist(shop) as persist:
+
+        @persist.project(Order, keys="number")
+        def orders(old: Any, new: Any, context: ProjectionContext) -> Any:
+            return {"number": "1", "seen_at": func.now()}
+
+        with pytest.raises(ProjectionFailed, match=r"column 'seen_at' takes a value, not SQL: now"):
+            buy(persist)
+    assert rows("SELECT * FROM shop.orders") == []
 
 
 def test_a_refused_row_fails_the_run(shop: str, rows: Rows) -> None:

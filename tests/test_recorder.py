@@ -341,6 +341,22 @@ def test_what_a_call_used_counts_whatever_came_of_it(migrated: str, answer: Any)
     assert generation.error_type == (type(e).__name__ if (e := answer.get("error")) else None)
 
 
+@pytest.mark.parametrize(
+    "at",
+    [datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC), datetime(2026, 1, 2)],
+    ids=["min", "max", "naive"],
+)
+def test_a_call_was_at_a_time_that_can_be_counted(
+    recorder: Recorder, persist: Persist, at: datetime
+) -> None:
+    with recorder.start_workflow():
+        for record in (recorder.record_generation, recorder.record_tool):
+            with pytest.raises(ConfigurationError, match="since 1970 and not in the future"):
+                record("m", started_at=at)
+        recorder.record_generation("m", started_at=datetime(1970, 1, 1, tzinfo=UTC))
+    assert [sum.period_start.year for sum in persist.usage.metrics(metric="api_calls")] == [1970]
+
+
 def test_a_tool_execution(recorder: Recorder, persist: Persist, rows: Rows) -> None:
     with recorder.start_workflow() as workflow:
         recorder.record_tool(

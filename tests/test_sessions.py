@@ -12,7 +12,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from langgraph_persist import Persist
+from langgraph_persist import Persist, PersistSaver
 from langgraph_persist.database.queries import Schemas, queries
 from langgraph_persist.errors import ConfigurationError, NotRecorded
 from langgraph_persist.journal import reaper
@@ -315,5 +315,19 @@ def test_mistakes_are_told(persist: Persist) -> None:
             call("x")
     run(persist, "t")
     run(persist, "u")
-    with pytest.raises(ConfigurationError, match="thread 'u' has a session already"):
+    with pytest.raises(ConfigurationError, match="thread 'u' has checkpoints already"):
         persist.sessions.retry("t", new_thread_id="u")
+    with persist.recorder.start_workflow(thread_id="v"):
+        pass
+    with pytest.raises(ConfigurationError, match="thread 'v' has a session already"):
+        persist.sessions.retry("t", new_thread_id="v")
+
+
+def test_a_retry_is_on_no_thread_of_anybody_elses(persist: Persist, migrated: str) -> None:
+    run(persist, "t")
+    graph = chain_of(["a"]).compile(checkpointer=PersistSaver(migrated))
+    graph.invoke({"note": "mine"}, {"configurable": {"thread_id": "other"}})
+    with pytest.raises(ConfigurationError, match="thread 'other' has checkpoints already"):
+        persist.sessions.retry("t", new_thread_id="other")
+    with pytest.raises(NotRecorded):
+        persist.sessions.get("other")

@@ -7,7 +7,16 @@ from functools import partial
 from typing import Any, TypeAlias
 
 from psycopg.types.json import Json, Jsonb
-from sqlalchemy import Column, MetaData, NullPool, Table, bindparam, create_engine, inspect
+from sqlalchemy import (
+    ClauseElement,
+    Column,
+    MetaData,
+    NullPool,
+    Table,
+    bindparam,
+    create_engine,
+    inspect,
+)
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from sqlalchemy.engine import Dialect
@@ -89,7 +98,11 @@ class _Known:
 
     def columns(self, row: Any) -> Fields:
         """A row by its columns."""
-        return {self._column(key): value for key, value in self._items(row)}
+        given = {self._column(key): value for key, value in self._items(row)}
+        for name, value in given.items():
+            if isinstance(value, ClauseElement):
+                raise ConfigurationError(f"column {name!r} takes a value, not SQL: {value}")
+        return given
 
     def _items(self, row: Any) -> list[tuple[str, Any]]:
         if isinstance(row, Mapping):
@@ -159,8 +172,10 @@ class _Upsert:
         return {name: _settled(self._processed(name, value)) for name, value in values.items()}
 
     def _processed(self, name: str, value: Any) -> Any:
-        process = self._process.get(name)
-        return value if process is None else process(value)
+        if (process := self._process.get(name)) is None:
+            return value
+        # A JSON column's processor would wrap what is wrapped once more.
+        return process(value.obj if isinstance(value, (Json, Jsonb)) else value)
 
 
 def _made(default: Any) -> Any:

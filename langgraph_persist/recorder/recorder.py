@@ -12,7 +12,7 @@ import orjson
 from langchain_core.messages.ai import UsageMetadata
 from langchain_core.utils.uuid import uuid7
 
-from langgraph_persist.arguments import Duration, Limit, Moment, Money, Name, checked
+from langgraph_persist.arguments import Duration, Happened, Limit, Money, Name, checked
 from langgraph_persist.errors import ConfigurationError, NotRecorded
 from langgraph_persist.extract import clean_text, error_fields, keep_for, nodes_around
 from langgraph_persist.journal import Fields, Journal, Restriction, Rows, Unit, Within, place_in
@@ -171,7 +171,7 @@ class Recorder:
         finish_reason: str | None = None,
         prompt_name: str | None = None,
         prompt_version: str | None = None,
-        started_at: Moment | None = None,
+        started_at: Happened | None = None,
         latency_ms: Duration | None = None,
         error: BaseException | None = None,
         workflow: RecordedWorkflow | None = None,
@@ -221,7 +221,7 @@ class Recorder:
         tool_call_id: str | None = None,
         tokens_used: Limit | None = None,
         cost_usd: Money | None = None,
-        started_at: Moment | None = None,
+        started_at: Happened | None = None,
         execution_time_ms: Duration | None = None,
         error: BaseException | None = None,
         workflow: RecordedWorkflow | None = None,

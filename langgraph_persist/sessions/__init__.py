@@ -88,10 +88,12 @@ class Sessions:
 
         Raises:
             NotRecorded: no run of it is recorded.
-            ConfigurationError: the new thread has a session already.
+            ConfigurationError: the new thread has a session or checkpoints already.
         """
         self.get(thread_id)
         new = new_thread_id or str(uuid7())
+        if self._statements.rows("checkpoint_of", thread_id=new):
+            raise ConfigurationError(f"thread {new!r} has checkpoints already")
         self._statements.rows("retry_session", thread_id=thread_id, new=new)
         made = self.get(new)
         if made.retry_of != thread_id or made.turns:

@@ -18,6 +18,12 @@ UPDATE {{schema}}.sessions AS t SET
 FROM (SELECT now()) AS this (moment)
 WHERE t.thread_id = %(thread_id)s AND t.status <> %(status)s
 
+-- checkpoint_of --
+-- A checkpoint of a thread, if it has any.
+SELECT c.checkpoint_id FROM {{checkpoint_schema}}.checkpoints AS c
+WHERE c.thread_id = %(thread_id)s
+LIMIT 1
+
 -- retry_session --
 -- Opens a session for who had another one, in place of that; one that exists stays as it is.
 INSERT INTO {{schema}}.sessions (
