@@ -9,10 +9,11 @@ from typing import Any
 
 import psycopg
 import pytest
+from langchain_core.messages import AIMessage, HumanMessage
 from langgraph.cache.memory import InMemoryCache
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.func import entrypoint, task
-from langgraph.graph import START, StateGraph
+from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.types import CachePolicy, Send, StateUpdate
 
 from langgraph_persist import Persist, PersistSaver
@@ -340,8 +341,37 @@ def test_an_edit_of_an_older_checkpoint_is_a_fork(persist: Persist, rows: Any) -
     assert row["node_name"] == "a"
     assert row["workflow_id"] == first["id"] == second["replay_of"]
     assert row["input_checkpoint_id"] == before_b.config["configurable"]["checkpoint_id"]
+    assert row["metadata"] == {"forks": True}
     (again,) = [n for n in rows(NODES, "t") if n["workflow_id"] == second["id"]]
     assert again["state_data"]["count"] == 51
+
+
+def test_what_turns_said_stays_as_it_is_beside_a_fork(persist: Persist) -> None:
+    builder = StateGraph(MessagesState)
+    builder.add_node("ask", lambda s: {"messages": [AIMessage(f"A({s['messages'][-1].text})")]})
+    builder.add_edge(START, "ask")
+    graph: Any = persist.attach(builder.compile(checkpointer=persist.checkpointer))
+    config = persist.config("t")
+
+    def said() -> list[tuple[int, str]]:
+        return [(line.turn, line.text or "") for line in persist.history.transcript("t")]
+
+    for number in (1, 2, 3):
+        graph.invoke({"messages": f"q{number}"}, config)
+    before = [(n, text) for n in (1, 2, 3) for text in (f"q{n}", f"A(q{n})")]
+    assert said() == before
+    again = persist.history.replay_config(persist.history.workflows(thread="t")[1].nodes[0])
+    old = graph.get_state(again).values["messages"][-1]
+    forked = graph.update_state(again, {"messages": [HumanMessage("q2, wrongly", id=old.id)]})
+    forked = graph.update_state(forked, {"messages": [HumanMessage("q2, edited", id=old.id)]})
+    assert said() == before
+    graph.invoke(None, forked)
+    edited = [*before, (4, "q2, edited"), (4, "A(q2, edited)")]
+    assert said() == edited
+    # An edit of where the thread is now is what its last turn came to.
+    last = graph.get_state(config).values["messages"][-1]
+    graph.update_state(config, {"messages": [AIMessage("corrected", id=last.id)]})
+    assert said() == [*edited[:-1], (4, "corrected")]
 
 
 def test_several_edits_at_once_and_in_any_name(persist: Persist, rows: Any) -> None:

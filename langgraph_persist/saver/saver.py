@@ -404,7 +404,7 @@ class PersistSaver(PostgresSaver):
             params["thread_id"],
             lambda conn: conn.cursor(row_factory=tuple_row).execute(sql, params).fetchone(),
         )
-        return Edit(edit, *(found or (None, False, None)))
+        return Edit(edit, *(found or (None, False, None, False)))
 
     def _state(self, thread_id: str, ns: str, checkpoint: Checkpoint) -> tuple[Any, Rows]:
         """The ``nodes.state`` of a checkpoint, and the rows of values not stored before."""

@@ -24,6 +24,8 @@ class Edit(NamedTuple):
     """Whether the workflow's record is still there, on the checkpoint's thread."""
     recorded_on: str | None
     """The thread that it is recorded on, where that is another one."""
+    forks: bool
+    """Whether the thread went on from there without it: the workflow does not end in this state."""
 
 
 def update_rows(
@@ -36,6 +38,7 @@ def update_rows(
 ) -> Rows:
     """A row for each node in whose name the state was edited, and what these refer to."""
     user = (config.get("metadata") or {}).get("user")
+    told = ({} if user is None else {"user": user}) | ({"forks": True} if edit.forks else {})
     owner = {"thread_id": checkpoint["thread_id"], "workflow_id": edit.workflow_id}
     now = datetime.now(UTC)
     rows: Rows = []
@@ -57,7 +60,7 @@ def update_rows(
             "state": None if private else state,
             "started_at": now,
             "completed_at": now,
-            "metadata": None if user is None else to_json({"user": user}),
+            "metadata": to_json(told) if told else None,
         }
         rows += [(table, owner | row) for table, row in keep.rows]
         rows.append(("nodes", fields))

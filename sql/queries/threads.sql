@@ -197,11 +197,30 @@ WHERE own.thread_id = %(source)s
 ON CONFLICT DO NOTHING
 
 -- workflow_of_checkpoint --
--- The workflow that left a checkpoint, whether its record is there, and where else it is.
+-- The workflow that left a checkpoint, whether its record is there, where else it is, and whether
+-- the thread went on from there, or from the one that was edited to be this.
+WITH RECURSIVE edited AS (
+    SELECT c.checkpoint_id, c.parent_checkpoint_id, c.metadata ->> 'source' AS source
+    FROM {{checkpoint_schema}}.checkpoints AS c
+    WHERE c.thread_id = %(thread_id)s AND c.checkpoint_ns = %(checkpoint_ns)s
+        AND c.checkpoint_id = %(checkpoint_id)s
+    UNION ALL
+    SELECT p.checkpoint_id, p.parent_checkpoint_id, p.metadata ->> 'source'
+    FROM edited AS e
+    JOIN {{checkpoint_schema}}.checkpoints AS p ON p.checkpoint_id = e.parent_checkpoint_id
+    WHERE p.thread_id = %(thread_id)s AND p.checkpoint_ns = %(checkpoint_ns)s
+        AND e.source IN ('update', 'fork')
+)
 SELECT
     c.workflow_id,
     w.id IS NOT NULL AS recorded,
-    c.metadata ->> 'langgraph_persist_recorded_on' AS recorded_on
+    c.metadata ->> 'langgraph_persist_recorded_on' AS recorded_on,
+    EXISTS (
+        SELECT FROM edited AS e
+        JOIN {{checkpoint_schema}}.checkpoints AS n ON n.parent_checkpoint_id = e.checkpoint_id
+        WHERE n.thread_id = %(thread_id)s AND n.checkpoint_ns = %(checkpoint_ns)s
+            AND n.metadata ->> 'source' NOT IN ('update', 'fork')
+    ) AS forks
 FROM {{checkpoint_schema}}.checkpoints AS c
 LEFT JOIN {{schema}}.workflows AS w ON w.thread_id = c.thread_id AND w.id = c.workflow_id
 WHERE c.thread_id = %(thread_id)s AND c.checkpoint_ns = %(checkpoint_ns)s
