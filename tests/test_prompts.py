@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import fields
 from decimal import Decimal
 from typing import Any
 
 import pytest
+from langchain_core.caches import InMemoryCache
+from langchain_core.language_models.fake_chat_models import GenericFakeChatModel
 from langchain_core.messages import AIMessage
 from langchain_core.runnables import RunnableConfig
 from langgraph.graph import START, MessagesState, StateGraph
@@ -35,6 +38,10 @@ def ask(persist: Persist, thread: str, *versions: str | None, name: str | None =
     builder.add_edge(START, "answer")
     graph: Any = persist.attach(builder.compile(checkpointer=persist.checkpointer))
     graph.invoke({"messages": "hello"}, persist.config(thread))
+
+
+def vars_of(row: Any) -> dict[str, Any]:
+    return {field.name: getattr(row, field.name) for field in fields(row)}
 
 
 def score(persist: Persist, thread: str, turn: int, score: float) -> None:
@@ -70,6 +77,24 @@ def test_versions_have_what_they_cost_and_are_worth(migrated: str) -> None:
     assert (new.scores, new.avg_score) == (1, 50)
     assert (new.ratings, new.avg_rating) == (0, None)
     assert old.first_used_at < old.last_used_at < new.first_used_at
+
+
+def test_an_answer_from_a_cache_takes_nothing_away_from_averages(persist: Persist) -> None:
+    model: Any = GenericFakeChatModel(
+        messages=iter([said("hi", "scripted-1", usage=(10, 5))]), cache=InMemoryCache()
+    )
+    recorded: Any = {
+        "callbacks": [persist.handler],
+        "metadata": {"prompt_name": "greet", "prompt_version": "1"},
+    }
+    for _ in range(4):
+        model.invoke("hello", recorded)
+    (version,) = persist.prompts.versions("greet")
+    (reported,) = persist.reports.prompt_versions()
+    (shown,) = query(persist.url, "SELECT * FROM prompt_versions")
+    for found in (vars_of(version), vars_of(reported), shown):
+        took = (found["calls"], found["avg_prompt_tokens"], found["avg_completion_tokens"])
+        assert took == (4, 10, 5)
 
 
 def test_the_view_counts_each_turn_once(persist: Persist) -> None:

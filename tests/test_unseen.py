@@ -346,32 +346,52 @@ def test_an_edit_of_an_older_checkpoint_is_a_fork(persist: Persist, rows: Any) -
     assert again["state_data"]["count"] == 51
 
 
-def test_what_turns_said_stays_as_it_is_beside_a_fork(persist: Persist) -> None:
+def talking(persist: Persist) -> Any:
+    """A graph that answers what was said last."""
     builder = StateGraph(MessagesState)
     builder.add_node("ask", lambda s: {"messages": [AIMessage(f"A({s['messages'][-1].text})")]})
     builder.add_edge(START, "ask")
-    graph: Any = persist.attach(builder.compile(checkpointer=persist.checkpointer))
-    config = persist.config("t")
+    return persist.attach(builder.compile(checkpointer=persist.checkpointer))
 
-    def said() -> list[tuple[int, str]]:
-        return [(line.turn, line.text or "") for line in persist.history.transcript("t")]
+
+def said_in(persist: Persist) -> list[tuple[int, str]]:
+    return [(line.turn, line.text or "") for line in persist.history.transcript("t")]
+
+
+def test_each_branch_of_a_thread_tells_its_own_lines_once(persist: Persist) -> None:
+    graph, config = talking(persist), persist.config("t")
+    ends = []
+    for text in ("q1", "q2", "q3"):
+        graph.invoke({"messages": text}, config)
+        ends.append(graph.get_state(config).config)
+    graph.invoke({"messages": "q2, again"}, ends[0])
+    graph.invoke({"messages": "q4"}, ends[2])
+    graph.invoke({"messages": "q5"}, config)
+    questions = ["q1", "q2", "q3", "q2, again", "q4", "q5"]
+    assert said_in(persist) == [
+        line for turn, q in enumerate(questions, 1) for line in ((turn, q), (turn, f"A({q})"))
+    ]
+
+
+def test_what_turns_said_stays_as_it_is_beside_a_fork(persist: Persist) -> None:
+    graph, config = talking(persist), persist.config("t")
 
     for number in (1, 2, 3):
         graph.invoke({"messages": f"q{number}"}, config)
     before = [(n, text) for n in (1, 2, 3) for text in (f"q{n}", f"A(q{n})")]
-    assert said() == before
+    assert said_in(persist) == before
     again = persist.history.replay_config(persist.history.workflows(thread="t")[1].nodes[0])
     old = graph.get_state(again).values["messages"][-1]
     forked = graph.update_state(again, {"messages": [HumanMessage("q2, wrongly", id=old.id)]})
     forked = graph.update_state(forked, {"messages": [HumanMessage("q2, edited", id=old.id)]})
-    assert said() == before
+    assert said_in(persist) == before
     graph.invoke(None, forked)
     edited = [*before, (4, "q2, edited"), (4, "A(q2, edited)")]
-    assert said() == edited
+    assert said_in(persist) == edited
     # An edit of where the thread is now is what its last turn came to.
     last = graph.get_state(config).values["messages"][-1]
     graph.update_state(config, {"messages": [AIMessage("corrected", id=last.id)]})
-    assert said() == [*edited[:-1], (4, "corrected")]
+    assert said_in(persist) == [*edited[:-1], (4, "corrected")]
 
 
 def test_several_edits_at_once_and_in_any_name(persist: Persist, rows: Any) -> None:

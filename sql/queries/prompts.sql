@@ -3,8 +3,10 @@
 SELECT
     g.prompt_name, g.prompt_version, count(*) AS calls,
     count(*) FILTER (WHERE g.status = 'failed') AS failed,
-    avg(g.prompt_tokens)::double precision AS avg_prompt_tokens,
-    avg(g.completion_tokens)::double precision AS avg_completion_tokens,
+    (avg(g.prompt_tokens) FILTER (WHERE NOT g.cache_hit))::double precision
+        AS avg_prompt_tokens,
+    (avg(g.completion_tokens) FILTER (WHERE NOT g.cache_hit))::double precision
+        AS avg_completion_tokens,
     sum(g.cost_usd) FILTER (WHERE NOT g.cache_hit) AS cost_usd,
     avg(g.cost_usd) FILTER (WHERE NOT g.cache_hit) AS avg_cost_usd,
     percentile_cont(0.5) WITHIN GROUP (ORDER BY g.latency_ms)

@@ -486,8 +486,10 @@ WITH calls AS NOT MATERIALIZED (
         count(*) FILTER (WHERE c.status = 'failed')::double precision
             / nullif(count(*) FILTER (WHERE c.status IN ('completed', 'failed')), 0)
             AS failure_rate,
-        avg(c.prompt_tokens)::double precision AS avg_prompt_tokens,
-        avg(c.completion_tokens)::double precision AS avg_completion_tokens,
+        (avg(c.prompt_tokens) FILTER (WHERE NOT c.cache_hit))::double precision
+            AS avg_prompt_tokens,
+        (avg(c.completion_tokens) FILTER (WHERE NOT c.cache_hit))::double precision
+            AS avg_completion_tokens,
         sum(c.cost_usd) FILTER (WHERE NOT c.cache_hit) AS cost_usd,
         avg(c.cost_usd) FILTER (WHERE NOT c.cache_hit) AS avg_cost_usd,
         avg(c.latency_ms) FILTER (WHERE NOT c.cache_hit) AS avg_latency_ms,

@@ -123,3 +123,66 @@ CROSS JOIN LATERAL (
     FROM (SELECT {{schema}}.whole(w.thread_id, w.result)) AS result (value)
     WHERE final.value IS NULL AND w.result IS NOT NULL
 ) line;
+
+CREATE OR REPLACE VIEW {{schema}}.prompt_versions AS
+SELECT
+    called.prompt_name, called.prompt_version, called.calls, called.failure_rate,
+    called.avg_prompt_tokens, called.avg_completion_tokens, called.avg_cost_usd,
+    called.avg_latency_ms, called.p95_latency_ms, called.first_used_at, called.last_used_at,
+    judged.avg_score, judged.avg_rating, called.p50_latency_ms, called.cost_usd, judged.scores,
+    judged.ratings
+FROM (
+    SELECT
+        g.prompt_name,
+        g.prompt_version,
+        count(*) AS calls,
+        count(*) FILTER (WHERE g.status = 'failed')::double precision
+            / nullif(count(*) FILTER (WHERE g.status IN ('completed', 'failed')), 0)
+            AS failure_rate,
+        avg(g.prompt_tokens) AS avg_prompt_tokens,
+        avg(g.completion_tokens) AS avg_completion_tokens,
+        avg(g.cost_usd) FILTER (WHERE NOT g.cache_hit) AS avg_cost_usd,
+        avg(g.latency_ms) FILTER (WHERE NOT g.cache_hit) AS avg_latency_ms,
+        sum(g.cost_usd) FILTER (WHERE NOT g.cache_hit) AS cost_usd,
+        percentile_cont(0.5) WITHIN GROUP (ORDER BY g.latency_ms)
+            FILTER (WHERE NOT g.cache_hit) AS p50_latency_ms,
+        percentile_cont(0.95) WITHIN GROUP (ORDER BY g.latency_ms)
+            FILTER (WHERE NOT g.cache_hit) AS p95_latency_ms,
+        min(g.started_at) AS first_used_at,
+        max(g.started_at) AS last_used_at
+    FROM {{schema}}.generations g
+    WHERE g.prompt_name IS NOT NULL AND NOT EXISTS (
+        SELECT FROM {{schema}}.workflows c
+        WHERE c.thread_id = g.thread_id AND c.id = g.workflow_id
+            AND c.copied_from IS NOT NULL AND c.copied_at > g.started_at
+    )
+    GROUP BY g.prompt_name, g.prompt_version
+) called
+JOIN (
+    SELECT
+        used.prompt_name,
+        used.prompt_version,
+        avg((e.details ->> 'score')::numeric) AS avg_score,
+        avg(f.rating) AS avg_rating,
+        count(e.id) AS scores,
+        count(f.rating) AS ratings
+    FROM (
+        SELECT DISTINCT g.prompt_name, g.prompt_version, g.thread_id, g.workflow_id
+        FROM {{schema}}.generations g
+        WHERE g.prompt_name IS NOT NULL AND NOT EXISTS (
+            SELECT FROM {{schema}}.workflows c
+            WHERE c.thread_id = g.thread_id AND c.id = g.workflow_id
+                AND c.copied_from IS NOT NULL AND c.copied_at > g.started_at
+        )
+    ) used
+    JOIN {{schema}}.workflows w ON w.thread_id = used.thread_id AND w.id = used.workflow_id
+    LEFT JOIN {{schema}}.evaluations e ON e.thread_id = w.thread_id AND e.turn = w.turn
+    LEFT JOIN (
+        SELECT thread_id, workflow_id, avg(rating) AS rating
+        FROM {{schema}}.feedback
+        GROUP BY thread_id, workflow_id
+    ) f ON f.thread_id = w.thread_id AND f.workflow_id = w.id
+    GROUP BY used.prompt_name, used.prompt_version
+) judged
+    ON judged.prompt_name = called.prompt_name
+    AND judged.prompt_version IS NOT DISTINCT FROM called.prompt_version;

@@ -1,5 +1,6 @@
--- The conversation, as before, but for what a turn did not come to: states that were edited where the
--- thread had gone on already, which are where another turn begins.
+-- The conversation, as before, but for where a thread has branches. A turn did not come to a state that
+-- was edited where the thread had gone on already; and what a turn says that goes on from an older
+-- one is told apart from what was said up to there.
 CREATE OR REPLACE VIEW {{schema}}.session_transcript AS
 SELECT
     w.thread_id,
@@ -52,7 +53,11 @@ LEFT JOIN LATERAL (
         ORDER BY channel.key = 'messages' DESC, channel.key
         LIMIT 1
     ) list
-    WHERE p.thread_id = w.thread_id AND p.turn < w.turn
+    WHERE p.thread_id = w.thread_id AND p.turn < w.turn AND p.turn <= coalesce((
+        SELECT r.turn
+        FROM {{schema}}.workflows r
+        WHERE r.thread_id = w.thread_id AND r.id = w.replay_of
+    ), p.turn)
     ORDER BY p.turn DESC
     LIMIT 1
 ) earlier ON true
@@ -127,3 +132,67 @@ CROSS JOIN LATERAL (
     FROM (SELECT {{schema}}.whole(w.thread_id, w.result)) AS result (value)
     WHERE final.value IS NULL AND w.result IS NOT NULL
 ) line;
+
+-- What versions of a prompt take, as before, but for answers from a cache: they took nothing.
+CREATE OR REPLACE VIEW {{schema}}.prompt_versions AS
+SELECT
+    called.prompt_name, called.prompt_version, called.calls, called.failure_rate,
+    called.avg_prompt_tokens, called.avg_completion_tokens, called.avg_cost_usd,
+    called.avg_latency_ms, called.p95_latency_ms, called.first_used_at, called.last_used_at,
+    judged.avg_score, judged.avg_rating, called.p50_latency_ms, called.cost_usd, judged.scores,
+    judged.ratings
+FROM (
+    SELECT
+        g.prompt_name,
+        g.prompt_version,
+        count(*) AS calls,
+        count(*) FILTER (WHERE g.status = 'failed')::double precision
+            / nullif(count(*) FILTER (WHERE g.status IN ('completed', 'failed')), 0)
+            AS failure_rate,
+        avg(g.prompt_tokens) FILTER (WHERE NOT g.cache_hit) AS avg_prompt_tokens,
+        avg(g.completion_tokens) FILTER (WHERE NOT g.cache_hit) AS avg_completion_tokens,
+        avg(g.cost_usd) FILTER (WHERE NOT g.cache_hit) AS avg_cost_usd,
+        avg(g.latency_ms) FILTER (WHERE NOT g.cache_hit) AS avg_latency_ms,
+        sum(g.cost_usd) FILTER (WHERE NOT g.cache_hit) AS cost_usd,
+        percentile_cont(0.5) WITHIN GROUP (ORDER BY g.latency_ms)
+            FILTER (WHERE NOT g.cache_hit) AS p50_latency_ms,
+        percentile_cont(0.95) WITHIN GROUP (ORDER BY g.latency_ms)
+            FILTER (WHERE NOT g.cache_hit) AS p95_latency_ms,
+        min(g.started_at) AS first_used_at,
+        max(g.started_at) AS last_used_at
+    FROM {{schema}}.generations g
+    WHERE g.prompt_name IS NOT NULL AND NOT EXISTS (
+        SELECT FROM {{schema}}.workflows c
+        WHERE c.thread_id = g.thread_id AND c.id = g.workflow_id
+            AND c.copied_from IS NOT NULL AND c.copied_at > g.started_at
+    )
+    GROUP BY g.prompt_name, g.prompt_version
+) called
+JOIN (
+    SELECT
+        used.prompt_name,
+        used.prompt_version,
+        avg((e.details ->> 'score')::numeric) AS avg_score,
+        avg(f.rating) AS avg_rating,
+        count(e.id) AS scores,
+        count(f.rating) AS ratings
+    FROM (
+        SELECT DISTINCT g.prompt_name, g.prompt_version, g.thread_id, g.workflow_id
+        FROM {{schema}}.generations g
+        WHERE g.prompt_name IS NOT NULL AND NOT EXISTS (
+            SELECT FROM {{schema}}.workflows c
+            WHERE c.thread_id = g.thread_id AND c.id = g.workflow_id
+                AND c.copied_from IS NOT NULL AND c.copied_at > g.started_at
+        )
+    ) used
+    JOIN {{schema}}.workflows w ON w.thread_id = used.thread_id AND w.id = used.workflow_id
+    LEFT JOIN {{schema}}.evaluations e ON e.thread_id = w.thread_id AND e.turn = w.turn
+    LEFT JOIN (
+        SELECT thread_id, workflow_id, avg(rating) AS rating
+        FROM {{schema}}.feedback
+        GROUP BY thread_id, workflow_id
+    ) f ON f.thread_id = w.thread_id AND f.workflow_id = w.id
+    GROUP BY used.prompt_name, used.prompt_version
+) judged
+    ON judged.prompt_name = called.prompt_name
+    AND judged.prompt_version IS NOT DISTINCT FROM called.prompt_version;
