@@ -20,6 +20,7 @@ from langgraph_persist.errors import (
     ConfigurationError,
     DurabilityError,
     JournalClosed,
+    NotRecorded,
     QuotaExceeded,
 )
 from tests.graphs import approval_graph, chain_of, chat_graph, fake_model
@@ -237,6 +238,29 @@ async def test_a_cancelled_task_cancels_its_workflow(recorder: Recorder, rows: R
     joined = "SELECT w.status, n.status FROM workflows w JOIN nodes n USING (thread_id)"
     found = await asyncio.to_thread(rows, joined)
     assert found == [{"status": "cancelled"}]
+
+
+def test_what_nodes_by_hand_changed(recorder: Recorder, persist: Persist) -> None:
+    with recorder.start_workflow() as workflow:
+        with recorder.node("first") as node:
+            node.complete(state={"x": 1})
+        with recorder.node("outer") as outer:
+            with recorder.node("inner") as node:
+                node.complete(state={"x": 1, "y": [2]})
+            with recorder.node("silent"):
+                pass
+            with recorder.node("last") as node:
+                node.complete(state={"x": 3, "y": [2]})
+            outer.complete(state={"x": 4})
+    nodes = {node.node_name: node for node in persist.history.workflow(workflow.id).nodes}
+    diffs = {name: persist.history.diff(nodes[name]) for name in ("inner", "last", "outer")}
+    assert (diffs["inner"].added, diffs["inner"].changed) == ({"y": [2]}, {})
+    assert (diffs["last"].added, diffs["last"].changed) == ({}, {"x": (1, 3)})
+    assert (diffs["outer"].added, diffs["outer"].changed) == ({}, {"x": (1, 4)})
+    with pytest.raises(NotRecorded, match="the state before"):
+        persist.history.diff(nodes["first"])
+    with pytest.raises(NotRecorded, match="or was told it"):
+        persist.history.diff(nodes["silent"])
 
 
 # --- calls ---

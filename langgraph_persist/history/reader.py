@@ -136,6 +136,8 @@ class History:
     def diff(self, node: Node) -> Diff:
         """What a node changed in the state, along with those of the same step.
 
+        Of a node recorded by hand it is what changed since the last one that was over by then.
+
         Raises:
             NotRecorded: the state before it or after it is not known.
         """
@@ -150,7 +152,8 @@ class History:
 
     def _state_before(self, node: Node) -> Mapping[str, Any]:
         by_id = {one.id: one for one in self.workflow(node.workflow_id).nodes}
-        for row in self.rows("nodes_before", thread_id=node.thread_id, id=node.id):
+        key = {"thread_id": node.thread_id, "id": node.id}
+        for row in self.rows("nodes_before", **key) or self.rows("told_before", **key):
             before = by_id.get(row["id"]) or self.workflow(row["workflow_id"])._find(row["id"])
             return before.state
         config = root_config(node)

@@ -431,7 +431,7 @@ class _Parts:
 
 def _why_no_state(node: Node) -> str:
     if node.status != "completed" or node.checkpoint_id is None:
-        return "only a node that completed in a graph with a checkpointer has one"
+        return "only one that completed in a graph with a checkpointer, or was told it, has one"
     return (
         "its content was left out, by capture='structure', by exclude= or by an encrypting serde= "
         "(with which record_cipher= keeps content, encrypted)"

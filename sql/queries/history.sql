@@ -168,6 +168,18 @@ FROM {{schema}}.session_transcript AS t
 WHERE t.thread_id = %(thread_id)s AND (%(turn)s::integer IS NULL OR t.turn = %(turn)s)
 ORDER BY t.turn, t.position
 
+-- told_before --
+-- Of a workflow recorded by hand, the last node that ended in a state before another one began.
+SELECT b.id, b.workflow_id
+FROM {{schema}}.nodes AS n
+JOIN {{schema}}.nodes AS b ON b.thread_id = n.thread_id AND b.workflow_id = n.workflow_id
+WHERE n.thread_id = %(thread_id)s AND n.id = %(id)s
+    AND n.checkpoint_id IS NULL AND n.input_checkpoint_id IS NULL
+    AND b.checkpoint_id IS NULL AND b.state IS NOT NULL
+    AND b.completed_at <= n.started_at AND b.id <> n.id
+ORDER BY b.completed_at DESC, b.execution_order DESC
+LIMIT 1
+
 -- nodes_before --
 -- A node whose state is what another one ran from.
 SELECT b.id, b.workflow_id
