@@ -241,7 +241,9 @@ def test_a_cached_node_in_a_subgraph(
     assert nodes["b"]["cached"]
     assert nodes["b"]["parent_node_id"] == nodes["sub"]["id"]
     assert nodes["b"]["checkpoint_ns"] == nodes["a"]["checkpoint_ns"]
-    assert all(node["checkpoint_id"] for node in nodes.values())
+    # With durability "exit" LangGraph saves no checkpoints of subgraphs.
+    saved = {name for name, node in nodes.items() if node["checkpoint_id"]}
+    assert saved == {"first", "sub"} | (set() if durability == "exit" else {*"abc"})
 
 
 @pytest.mark.parametrize("mode", MODES)
