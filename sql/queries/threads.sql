@@ -197,8 +197,7 @@ WHERE own.thread_id = %(source)s
 ON CONFLICT DO NOTHING
 
 -- workflow_of_checkpoint --
--- The workflow that left a checkpoint, whether its record is there, where else it is, and whether
--- the thread went on from there, or from the one that was edited to be this.
+-- The workflow that left a checkpoint, where its record is, and whether the thread has gone on.
 WITH RECURSIVE edited AS (
     SELECT c.checkpoint_id, c.parent_checkpoint_id, c.metadata ->> 'source' AS source
     FROM {{checkpoint_schema}}.checkpoints AS c
