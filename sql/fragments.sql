@@ -66,23 +66,32 @@ AND (
 )
 
 -- evaluations_asked_for --
--- Filters of evaluations e of sessions s, by users u; each is optional.
+-- Filters of evaluations e of sessions s; each is optional.
 WHERE (%(thread_id)s::text IS NULL OR e.thread_id = %(thread_id)s)
-    AND (%(evaluation_type)s::text IS NULL OR e.evaluation_type::text = %(evaluation_type)s)
-    AND (%(evaluator)s::text IS NULL OR e.evaluator = %(evaluator)s)
-    AND (%(user)s::text IS NULL OR u.username = %(user)s)
     AND (
-        %(min_score)s::numeric IS NULL OR (e.details ->> 'score')::numeric >= %(min_score)s
+        %(evaluation_type)s::{{schema}}.evaluation_type IS NULL
+        OR e.evaluation_type = %(evaluation_type)s
+    )
+    AND (%(evaluator)s::text IS NULL OR e.evaluator = %(evaluator)s)
+    AND (
+        %(user)s::text IS NULL
+        OR s.user_id = (SELECT n.id FROM {{schema}}.users AS n WHERE n.username = %(user)s)
     )
     AND (
-        %(max_score)s::numeric IS NULL OR (e.details ->> 'score')::numeric <= %(max_score)s
+        %(min_score)s::numeric IS NULL OR (e.details ->> 'score')::numeric >= %(min_score)s::numeric
+    )
+    AND (
+        %(max_score)s::numeric IS NULL OR (e.details ->> 'score')::numeric <= %(max_score)s::numeric
     )
     AND (%(since)s::timestamptz IS NULL OR e.created_at >= %(since)s)
     AND (%(until)s::timestamptz IS NULL OR e.created_at < %(until)s)
 
 -- feedback_asked_for --
--- Further filters of feedback f by users u; each is optional.
-AND (%(user)s::text IS NULL OR u.username = %(user)s)
+-- Further filters of feedback f; each is optional.
+AND (
+    %(user)s::text IS NULL
+    OR f.user_id = (SELECT n.id FROM {{schema}}.users AS n WHERE n.username = %(user)s)
+)
 AND (%(feedback_type)s::text IS NULL OR f.feedback_type = %(feedback_type)s)
 AND (%(min_rating)s::integer IS NULL OR f.rating >= %(min_rating)s)
 AND (%(max_rating)s::integer IS NULL OR f.rating <= %(max_rating)s)

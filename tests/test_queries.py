@@ -5,12 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+from uuid import UUID
 
 import psycopg
 import pytest
+from psycopg import Connection
 
 from langgraph_persist.database import queries as loader
 from langgraph_persist.database.queries import Schemas, load, queries, quote, sql_folder
+from tests.conftest import drop_database, make_migrated_database
 
 AREAS = sorted(path.stem for path in (sql_folder() / "queries").glob("*.sql"))
 STATEMENTS = [(area, name) for area in AREAS for name in load(area)]
@@ -135,3 +139,64 @@ def test_quote_doubles_quotes(migrated: str) -> None:
         cursor = conn.execute(f"SELECT 1 AS {quote(name)}".encode())
         assert cursor.description is not None
         assert cursor.description[0].name == name
+
+
+_UNSET = dict.fromkeys(
+    ["thread_id", "id", "turn", "plan_id", "user", "feedback_type", "min_rating", "max_rating"]
+)
+_UNSET |= dict.fromkeys(["since", "until", "before", "before_id", "evaluation_type", "evaluator"])
+_UNSET |= dict.fromkeys(["min_score", "max_score", "status"])
+FEW = [
+    ("feedback", "feedback", {"user": "u7"}, "feedback_user_id_idx"),
+    ("feedback", "feedback", {"plan_id": UUID(int=1)}, "feedback_plan_id_idx"),
+    ("feedback", "feedback", {"feedback_type": "bug"}, "feedback_feedback_type_idx"),
+    ("evaluations", "evaluations", {"evaluator": "ann"}, "evaluations_evaluator_idx"),
+    (
+        "evaluations",
+        "evaluations",
+        {"evaluation_type": "HOLISTIC_FLOW"},
+        "evaluations_holistic_flow_(key|idx)",
+    ),
+    ("evaluations", "evaluations", {"min_score": 99.5}, "evaluations_score_idx"),
+    ("evaluations", "evaluations", {"max_score": 0.5}, "evaluations_score_idx"),
+    ("evaluations", "evaluations", {"user": "u7"}, "sessions_user_id_updated_at_idx"),
+    ("listing", "recorded_threads", {"status": "expired"}, "sessions_ended_idx"),
+]
+
+
+@pytest.fixture(scope="module")
+def filled(server_url: str) -> Iterator[Connection[Any]]:
+    """A database with thousands of sessions, each with a user, an evaluation and feedback."""
+    url = make_migrated_database(server_url)
+    with psycopg.connect(url) as conn:
+        conn.execute("SET search_path = langgraph_persist")
+        for statement in (
+            "INSERT INTO users (id, username) SELECT md5(n::text)::uuid, 'u' || n"
+            " FROM generate_series(1, 4000) AS n",
+            "INSERT INTO sessions (thread_id, user_id, turns)"
+            " SELECT n::text, md5(n::text)::uuid, 1 FROM generate_series(1, 4000) AS n",
+            "INSERT INTO workflows (thread_id, id, turn, name, started_at)"
+            " SELECT n::text, md5(n::text)::uuid, 1, 'w', now() FROM generate_series(1, 4000) AS n",
+            "INSERT INTO evaluations (thread_id, turn, evaluation_type, details, evaluator)"
+            " SELECT n::text, 1, 'TURN_EVAL',"
+            " jsonb_build_object('score', 1 + n % 99, 'analysis', ''), 'judge'"
+            " FROM generate_series(1, 4000) AS n",
+            "INSERT INTO feedback (thread_id, user_id, rating, feedback_type)"
+            " SELECT n::text, md5(n::text)::uuid, 3, 'rating' FROM generate_series(1, 4000) AS n",
+            "ANALYZE",
+        ):
+            conn.execute(statement.encode())
+        yield conn
+        conn.rollback()
+    drop_database(server_url, url)
+
+
+@pytest.mark.plain_postgres("a cluster's plans say nothing of its nodes")
+@pytest.mark.parametrize(("area", "name", "asked", "index"), FEW)
+def test_a_list_of_few_is_found_by_an_index(
+    filled: Connection[Any], area: str, name: str, asked: dict[str, Any], index: str
+) -> None:
+    sql = "EXPLAIN " + queries(area, Schemas())[name]
+    found = filled.execute(sql.encode(), _UNSET | asked | {"limit": 50}, prepare=False)
+    plan = "\n".join(line for (line,) in found)
+    assert re.search(index, plan), plan

@@ -68,6 +68,13 @@ class Evaluation(Times, Base):
             postgresql_where=text("evaluation_type = 'HOLISTIC_FLOW'"),
         ),
         Index("evaluations_created_at_idx", "created_at"),
+        Index("evaluations_evaluator_idx", "evaluator", "created_at"),
+        Index(
+            "evaluations_holistic_flow_idx",
+            "created_at",
+            postgresql_where=text("evaluation_type = 'HOLISTIC_FLOW'"),
+        ),
+        Index("evaluations_score_idx", text("((details ->> 'score'::text)::numeric)")),
     )
     _shown = ("evaluation_type", "turn")
 
@@ -95,6 +102,14 @@ class Feedback(Times, Base):
         refers_to("users", "user_id"),
         CheckConstraint("rating BETWEEN 1 AND 5", name="rating"),
         Index("feedback_created_at_idx", "created_at"),
+        Index(
+            "feedback_feedback_type_idx",
+            "feedback_type",
+            "created_at",
+            postgresql_where=text("feedback_type IS NOT NULL"),
+        ),
+        Index("feedback_plan_id_idx", "plan_id", postgresql_where=text("plan_id IS NOT NULL")),
+        Index("feedback_user_id_idx", "user_id", "created_at"),
         Index("feedback_workflow_id_idx", "thread_id", "workflow_id"),
     )
     _shown = ("rating", "feedback_type")

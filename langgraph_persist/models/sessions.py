@@ -47,6 +47,13 @@ class Session(Times, Gaps, Base):
             postgresql_where=text("status = 'active'"),
         ),
         Index(
+            "sessions_ended_idx",
+            "status",
+            "updated_at",
+            "thread_id",
+            postgresql_where=text("status = ANY (ARRAY['expired'::text, 'error'::text])"),
+        ),
+        Index(
             "sessions_expires_at_idx",
             "expires_at",
             postgresql_where=text("status = 'active' AND expires_at IS NOT NULL"),

@@ -37,7 +37,6 @@ SELECT
     e.updated_at
 FROM {{schema}}.evaluations AS e
 JOIN {{schema}}.sessions AS s ON s.thread_id = e.thread_id
-LEFT JOIN {{schema}}.users AS u ON u.id = s.user_id
 {{> evaluations_asked_for}}
     AND (
         %(before)s::timestamptz IS NULL
