@@ -17,6 +17,7 @@ from langchain.agents.middleware import (
 )
 from langchain_core.language_models.fake_chat_models import GenericFakeChatModel
 from langchain_core.messages import AIMessage
+from langchain_core.tools import tool
 from langgraph.checkpoint.serde.encrypted import EncryptedSerializer
 from langgraph.graph import END, START, StateGraph
 from langgraph.types import Command, interrupt
@@ -26,7 +27,7 @@ from langgraph_persist import Persist
 from langgraph_persist.journal import Seal
 from langgraph_persist.journal import journal as journal_module
 from langgraph_persist.journal.write import write_group
-from tests.graphs import answer, weather
+from tests.graphs import answer, fake_model, weather
 from tests.test_encryption import Xor, dump
 
 Rows = Callable[[str], list[dict[str, Any]]]
@@ -184,6 +185,24 @@ def test_a_plan_costs_what_was_spent_on_it(migrated: str, rows: Rows) -> None:
     each = rows("SELECT prompt_tokens, cost_usd FROM generations ORDER BY started_at")
     assert all(generation["cost_usd"] == generation["prompt_tokens"] for generation in each)
     assert plan["actual_cost"] == sum(generation["cost_usd"] for generation in each[2:4])
+
+
+def test_a_model_in_a_tool_is_paid_for_once(migrated: str, rows: Rows) -> None:
+    @tool
+    def research(question: str) -> str:
+        """Asks a model."""
+        return fake_model("It is so.").invoke(question).text
+
+    def act(state: Working) -> Working:
+        return {"note": research.invoke("Is it?")}
+
+    with Persist(migrated, prices={"fake-1": {"input": 1_000_000, "output": 0}}) as persist:
+        work(persist, [todo("look", "in_progress")], act, [todo("look", "completed")])
+    (spent,) = rows(
+        "SELECT p.actual_cost AS plan, x.cost_usd AS tool, w.cost_usd AS workflow"
+        " FROM plans p JOIN tool_executions x USING (thread_id) JOIN workflows w USING (thread_id)"
+    )
+    assert spent == dict.fromkeys(("plan", "tool", "workflow"), Decimal(7))
 
 
 # --- versions ---

@@ -270,7 +270,7 @@ LEFT JOIN LATERAL (
 ON CONFLICT (thread_id, id) DO NOTHING
 
 -- sum_plan --
--- How far a plan is, and what it has cost.
+-- How far a plan is, and what the model calls made for it have cost, in tools too.
 UPDATE {{schema}}.plans AS p SET
     current_version = coalesce((
         SELECT max(v.version) FROM {{schema}}.plan_versions AS v
@@ -284,14 +284,9 @@ UPDATE {{schema}}.plans AS p SET
     completed_at = sums.completed_at,
     actual_duration_seconds = extract(epoch FROM sums.completed_at - sums.started_at),
     actual_cost = (
-        SELECT sum(spent.cost_usd) FROM (
-            SELECT g.cost_usd, g.started_at FROM {{schema}}.generations AS g
-            WHERE g.thread_id = %(thread_id)s
-            UNION ALL
-            SELECT x.cost_usd, x.started_at FROM {{schema}}.tool_executions AS x
-            WHERE x.thread_id = %(thread_id)s
-        ) AS spent
-        WHERE spent.started_at BETWEEN sums.started_at AND sums.written_at
+        SELECT sum(g.cost_usd) FROM {{schema}}.generations AS g
+        WHERE g.thread_id = %(thread_id)s AND NOT g.cache_hit
+            AND g.started_at BETWEEN sums.started_at AND sums.written_at
     ),
     updated_at = now()
 FROM (
