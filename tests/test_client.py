@@ -38,6 +38,7 @@ from langgraph_persist.errors import (
     SchemaOutdated,
     ServerTooOld,
 )
+from langgraph_persist.journal import Reaped
 from langgraph_persist.migrate import downgrade
 from tests.conftest import sibling
 from tests.graphs import chain_of, chat_graph
@@ -146,6 +147,7 @@ def test_schemas_of_ones_own(database: str) -> None:
         assert persist.history.last().status == "completed"
         graph = chain_of(["a", "b"]).compile(checkpointer=persist.checkpointer)
         assert len([*graph.get_state_history(persist.config("t"))]) == 4
+        assert persist.reap() == Reaped([], [], [])
     with psycopg.connect(database) as conn:
         assert conn.execute('SELECT count(*) FROM "check points".checkpoints').fetchone() == (4,)
         assert conn.execute("SELECT to_regclass('public.checkpoints')").fetchone() == (None,)

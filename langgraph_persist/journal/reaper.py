@@ -128,7 +128,8 @@ class Reaper:
         receipts = [self._journal.commit(Unit(run.thread_id, _rows(run))) for run in lost]
         sql = queries("runs", self._journal.schemas)["expire_requests"].encode()
         with self._journal.database.connection() as conn:
-            expired = conn.cursor(row_factory=class_row(ExpiredRequest)).execute(sql).fetchall()
+            cursor = conn.cursor(row_factory=class_row(ExpiredRequest))
+            expired = cursor.execute(sql, {}).fetchall()
         for receipt in receipts:
             receipt.result()
         return lost, expired
@@ -165,7 +166,7 @@ class Reaper:
 
     def _until_next(self, conn: Connection[Any]) -> float:
         sql = queries("sessions", self._journal.schemas)["next_expiry"].encode()
-        found = conn.cursor(row_factory=tuple_row).execute(sql).fetchone()
+        found = conn.cursor(row_factory=tuple_row).execute(sql, {}).fetchone()
         if found is None:
             return math.inf
         return max(float(found[0]), 0.0) + GRACE
