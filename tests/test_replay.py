@@ -261,6 +261,15 @@ def test_a_sent_subgraph_is_run_again(persist: Persist) -> None:
     assert sorted(again) == ["end", "sub", "sub", "x", "y", "y"]
 
 
+def test_why_there_is_no_state_is_told(persist: Persist) -> None:
+    graph = persist.attach(chain_of(["a", "b"]).compile(checkpointer=persist.checkpointer))
+    graph.invoke({"count": 0}, persist.config("t"), durability="exit")
+    a, b = persist.history.last().nodes
+    assert b.state["count"] == 2
+    with pytest.raises(NotRecorded, match="durability='exit', which saves the state after the l"):
+        _ = a.state
+
+
 def test_what_cannot_be_replayed_is_told(persist: Persist, migrated: str) -> None:
     def call(state: Steps) -> Any:
         raise ValueError("broken")

@@ -5,7 +5,7 @@ Two objects are equal when they are the same row, whatever it said when each was
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -411,7 +411,8 @@ class _Parts:
     def state(self, node: Node) -> dict[str, Any]:
         rows = self._source.rows("node_state", thread_id=node.thread_id, node_id=node.id)
         if not rows or rows[0]["state"] is None:
-            raise NotRecorded(f"no state was recorded after {node!r}; {_why_no_state(node)}")
+            why = _why_never_saved(node, self.nodes) or _why_no_state(node)
+            raise NotRecorded(f"no state was recorded after {node!r}; {why}")
         state: dict[str, Any] = self.whole(rows[0]["state"])
         return state
 
@@ -440,6 +441,20 @@ def _why_no_state(node: Node) -> str:
 
 def read_workflow(source: Source, row: Row) -> Workflow:
     return Workflow(**row, _parts=_Parts(source, row["thread_id"], row["id"]))
+
+
+def _why_never_saved(node: Node, others: Iterable[Node]) -> str | None:
+    saved = {o.checkpoint_id for o in others if _is_later(o, node)} - {None}
+    if node.checkpoint_id not in saved:
+        return None
+    return "its run had durability='exit', which saves the state after the last step only"
+
+
+def _is_later(node: Node, other: Node) -> bool:
+    """Whether a node's step, which was finished, came after another's in the same graph."""
+    finished = node.checkpoint_id != node.input_checkpoint_id
+    same_graph = node.checkpoint_ns == other.checkpoint_ns
+    return finished and same_graph and (node.step or 0) > (other.step or 0)
 
 
 def usd(cost: Decimal) -> str:
