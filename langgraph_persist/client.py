@@ -335,7 +335,7 @@ class Persist:
         """Tenants with their limits."""
         from langgraph_persist.quotas import Organizations
 
-        return Organizations(self._statements("quotas"), changed=self._forget_quotas)
+        return Organizations(self._statements("quotas", "zones"), changed=self._forget_quotas)
 
     @cached_property
     def users(self) -> Users:
@@ -380,7 +380,7 @@ class Persist:
         """What users, nodes and models did in a time, and what it cost."""
         from langgraph_persist.reports import Reports
 
-        return Reports(self._statements("reports", "periods"))
+        return Reports(self._statements("reports", "periods", "zones"))
 
     @property
     def url(self) -> str:

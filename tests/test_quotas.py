@@ -490,6 +490,8 @@ def test_mistakes_are_told(persist: Persist) -> None:
             persist.organizations.save("acme", max_users=wrong)  # type: ignore[arg-type]
     with pytest.raises(ConfigurationError, match="time zone"):
         persist.organizations.save("acme", timezone="Mars/Phobos")
+    with pytest.raises(ConfigurationError, match=r"IANA name, as Asia/Kolkata or UTC; '\+05:30'"):
+        persist.organizations.save("acme", timezone="+05:30")
     with pytest.raises(NotRecorded, match=r"no organization 'acme'; make it with organizations"):
         persist.users.save("ann", organization="acme")
     with pytest.raises(NotRecorded, match="no user 'ann'"):

@@ -12,7 +12,8 @@ from typing import Any
 import psycopg
 import pytest
 from langchain_core.messages import AIMessage, ChatMessage, HumanMessage
-from langgraph.types import Command
+from langgraph.graph import START, StateGraph
+from langgraph.types import Command, interrupt
 from psycopg.rows import dict_row
 
 from langgraph_persist import Persist, Recorder
@@ -23,7 +24,8 @@ from langgraph_persist.errors import (
     NotRecorded,
     QuotaExceeded,
 )
-from tests.graphs import approval_graph, chain_of, chat_graph, fake_model
+from langgraph_persist.quotas import User, Users
+from tests.graphs import Steps, approval_graph, chain_of, chat_graph, fake_model
 
 Rows = Callable[[str], list[dict[str, Any]]]
 
@@ -511,6 +513,36 @@ def test_an_interrupted_graph_goes_on_in_the_next_workflow(
     ]
 
 
+def test_a_graph_within_goes_on_where_it_was_asked(
+    recorder: Recorder, persist: Persist, rows: Rows
+) -> None:
+    def ask_twice(state: Steps) -> Steps:
+        return {"log": [interrupt("first?"), interrupt("second?")]}
+
+    builder = StateGraph(Steps)
+    builder.add_node("ask", ask_twice)
+    builder.add_edge(START, "ask")
+    graph = persist.attach(builder.compile(checkpointer=persist.checkpointer))
+    config = persist.config("t")
+    with recorder.start_workflow("job", thread_id="t"):
+        graph.invoke({"count": 0}, config)
+        for said in ("one", "two"):
+            (event,) = persist.history.pending()
+            graph.invoke(Command(resume={event.interrupt_id: said}), config)
+        assert persist.history.pending() == []
+        graph.invoke({"count": 0}, config)
+        (event,) = persist.history.pending()
+    told = rows("SELECT status, user_input FROM hitl_events ORDER BY requested_at")
+    assert values(told) == [("completed", "one"), ("completed", "two"), ("pending", None)]
+    begun = rows("SELECT status, attempt FROM nodes ORDER BY execution_order")
+    assert values(begun) == [
+        ("interrupted", 1),
+        ("interrupted", 2),
+        ("completed", 3),
+        ("interrupted", 1),
+    ]
+
+
 @pytest.mark.parametrize("by", ["hand", "a run"])
 def test_a_graph_within_waits_on_its_own_thread(
     recorder: Recorder, persist: Persist, rows: Rows, by: str
@@ -575,6 +607,22 @@ def test_a_user_is_made_once(recorder: Recorder, persist: Persist) -> None:
     made = recorder.get_or_create_user("alice", name="Alice", email="a@b.c", organization="acme")
     again = recorder.get_or_create_user("alice", name="Another")
     assert (again.id, again.name, again.organization) == (made.id, "Alice", "acme")
+
+
+def test_of_two_who_make_a_user_one_does(
+    recorder: Recorder, persist: Persist, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for slug in ("acme", "other"):
+        persist.organizations.save(slug)
+
+    def get(users: Users, username: str) -> User:
+        monkeypatch.undo()
+        persist.users.save(username, organization="acme", name="Alice")
+        raise NotRecorded("not yet")
+
+    monkeypatch.setattr(Users, "get", get)
+    found = recorder.get_or_create_user("alice", name="Bob", email="b@c.d", organization="other")
+    assert (found.name, found.email, found.organization) == ("Alice", None, "acme")
 
 
 def test_a_graph_that_ends_leaves_the_workflow_alive(recorder: Recorder, persist: Persist) -> None:

@@ -729,6 +729,11 @@ def test_mistakes_are_told(reports: Reports) -> None:
         reports.costs("week")  # type: ignore[arg-type]
     with pytest.raises(ConfigurationError, match='time zone "Mars/Olympus" not recognized'):
         reports.costs(timezone="Mars/Olympus")
+    for wrong in ("+05:30", "UTC+3", "Asia/Kolkata-3", "IST"):
+        with pytest.raises(ConfigurationError, match="IANA name"):
+            reports.costs(timezone=wrong)
+    for right in ("UTC", "europe/berlin", "Etc/GMT+5", "EST5EDT", "America/Port-au-Prince"):
+        reports.costs(timezone=right)
     with pytest.raises(ConfigurationError, match="workflow is a UUID, not 'x'"):
         reports.timeline("x")
 

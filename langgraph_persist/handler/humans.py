@@ -179,11 +179,11 @@ class Humans:
         self._wait(root, name, fields, thread_id)
 
     def _request(self, root: Root, name: str, at: datetime, thread_id: str) -> Fields:
-        apart = thread_id != root.run.home
+        # A node may answer what a graph asks, and be asked again; so may who records by hand.
+        again = thread_id != root.run.home or root.within is not None
         return {
             "thread_id": root.run.thread_id,
-            # A node may answer what a graph asks, and be asked again.
-            "id": uuid5(root.run.id, f"{thread_id} {name} {at}" if apart else name),
+            "id": uuid5(root.run.id, f"{thread_id} {name} {at}" if again else name),
             "checkpoint_thread_id": thread_id if thread_id != root.run.thread_id else None,
             "workflow_id": root.run.workflow_id,
             "run_id": root.run.id,

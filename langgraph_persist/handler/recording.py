@@ -55,13 +55,20 @@ class Recording:
         current_run.set(root.run)
         if root.within is not None:
             root.started = True
-            root.run.on_loaded = lambda loaded: setattr(root, "loaded", loaded)
+            root.run.on_loaded = lambda loaded: self._loaded_by_hand(root, loaded)
         elif root.kind == "start" and not root.commands:
             self.begin(root)
         else:
             root.run.on_loaded = lambda loaded: self._loaded(root, loaded)
         if saves:
             self.journal.runs.open(root.run)
+
+    def _loaded_by_hand(self, root: Root, loaded: Loaded | None) -> None:
+        """The same, in a workflow that is recorded by hand: it may go on with what that began."""
+        root.loaded = loaded
+        if root.kind == "resume" and loaded and loaded.workflow_id == root.run.workflow_id:
+            progress = self._progress(root)
+            root.attempts.update(progress.attempts if progress else {})
 
     def _loaded(self, root: Root, loaded: Loaded | None) -> None:
         """The checkpoint is known that the run starts from, if there is one."""

@@ -13,6 +13,7 @@ from psycopg.types.json import Jsonb
 
 from langgraph_persist.arguments import Limit, Name, checked
 from langgraph_persist.database.statements import Statements, Transaction
+from langgraph_persist.database.zones import require_zone
 from langgraph_persist.errors import ConfigurationError, NotRecorded
 from langgraph_persist.extract import to_json_bytes
 from langgraph_persist.kinds import Role
@@ -88,8 +89,8 @@ class Organizations:
             max_users: more cannot be made; None for no limit, here and below, as at first.
             max_daily_requests: more workflows are refused, till midnight.
             max_monthly_tokens: once so many are used, workflows are refused till the month ends.
-            timezone: where midnight is, as ``Europe/Berlin``; UTC if not given. What was counted
-                before a change stays as it is until ``usage.rebuild()``.
+            timezone: where midnight is, an IANA name as ``Europe/Berlin``; UTC if not given. What
+                was counted before a change stays as it is until ``usage.rebuild()``.
             settings: anything.
             is_active: for your own use.
 
@@ -107,6 +108,8 @@ class Organizations:
         )
 
         def write(transaction: Transaction) -> None:
+            if timezone is not UNCHANGED:
+                require_zone(transaction, timezone)
             transaction.run("make_organization", slug=slug)
             transaction.run("change_organization", slug=slug, fields=_json(fields))
 
@@ -191,13 +194,36 @@ class Users:
             preferences=preferences,
             is_active=is_active,
         )
+        return self._save(username, organization, fields, changes=True)
 
+    def make(
+        self,
+        username: Name,
+        *,
+        organization: str | None = UNCHANGED,
+        name: str | None = UNCHANGED,
+        email: str | None = UNCHANGED,
+    ) -> User:
+        """Make a user with these fields; one that exists stays as it is.
+
+        Raises:
+            NotRecorded: there is no such organization.
+            QuotaExceeded: the organization has as many users as it may.
+            ConfigurationError: a value that PostgreSQL refuses, as an email that another has.
+        """
+        return self._save(username, organization, _given(name=name, email=email), changes=False)
+
+    def _save(
+        self, username: str, organization: str | None, fields: dict[str, Any], *, changes: bool
+    ) -> User:
         def write(transaction: Transaction) -> None:
+            given = dict(fields)
             if organization is not UNCHANGED:
                 id = self._organization_id(transaction, organization, username)
-                fields["organization_id"] = str(id) if id else None
-            transaction.run("add_user", user=username, id=None)
-            transaction.run("change_user", username=username, fields=_json(fields))
+                given["organization_id"] = str(id) if id else None
+            # Whoever makes the same one meanwhile is waited for.
+            if transaction.run("add_user", user=username, id=None) or changes:
+                transaction.run("change_user", username=username, fields=_json(given))
 
         _write(self._statements, write)
         self._changed()

@@ -63,6 +63,8 @@ class Recorder:
     ) -> User:
         """The user of this name; made with these fields if there is none.
 
+        Of several callers at once one makes it, and all are told of that one.
+
         Raises:
             NotRecorded: there is no such organization.
             QuotaExceeded: the organization has as many users as it may.
@@ -72,7 +74,7 @@ class Recorder:
         except NotRecorded:
             given = {"name": name, "email": email, "organization": organization}
             told: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
-            return self._users.save(username, **told)
+            return self._users.make(username, **told)
 
     # --- workflows ---
 
@@ -234,7 +236,8 @@ class Recorder:
             output: what it returned.
             tool_call_id: the model's call that it answers.
             tokens_used: by models that it called.
-            cost_usd: what it cost.
+            cost_usd: what it cost. Workflows, plans and reports count what model calls cost, as
+                those in a tool; record what else is to be counted by ``record_generation``.
             started_at: by default ``execution_time_ms`` ago.
             execution_time_ms: how long it took.
             error: why it failed.

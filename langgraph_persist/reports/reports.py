@@ -7,10 +7,9 @@ from datetime import UTC, datetime
 from typing import Any, Literal, TypeAlias, get_args
 from uuid import UUID
 
-import psycopg
-
 from langgraph_persist.arguments import Count, Moment, checked, uuid_of
 from langgraph_persist.database.statements import Row, Statements, Transaction
+from langgraph_persist.database.zones import require_zone
 from langgraph_persist.errors import ConfigurationError
 from langgraph_persist.history import TranscriptLine, Workflow
 from langgraph_persist.kinds import TOKENS
@@ -144,7 +143,7 @@ class Reports:
         """
         _checked(since, until, limit)
         wanted = _wanted(by)
-        self._require_zone(timezone)
+        require_zone(self._statements, timezone)
         given = {"user": user, "organization": organization, "model": model}
         given |= _grouping(wanted) | {"timed": False, "timezone": timezone}
         found = gather(
@@ -280,12 +279,6 @@ class Reports:
         where = {"from": start, "to": end, "timezone": timezone}
         found: list[datetime] = [r["midnight"] for r in self._statements.rows("midnights", **where)]
         return [at.astimezone(UTC) for at in found]
-
-    def _require_zone(self, timezone: str) -> None:
-        try:
-            self._statements.rows("zone", timezone=timezone)
-        except psycopg.errors.InvalidParameterValue as error:
-            raise ConfigurationError(str(error.diag.message_primary)) from None
 
 
 def _checked(since: datetime | None, until: datetime | None, limit: int | None) -> dict[str, Any]:

@@ -14,7 +14,8 @@ WHERE t.thread_id = e.thread_id AND t.status = 'pending' AND t.thread_id = ANY(%
     AND (t.workflow_id <> e.id OR e.checkpoint_thread_id IS NOT NULL)
 
 -- hitl_answers --
--- What humans answered: to one interrupt, or to all that the workflow's earlier runs had asked.
+-- What humans answered: to one interrupt, or to all that the workflow's earlier runs had asked,
+-- or this one had before it was told: several calls of a graph by hand are one run.
 -- What an excluded node was told is left out, whoever resumes.
 WITH answers AS (
     SELECT e.*, u.id AS user_id
@@ -35,7 +36,7 @@ FROM answers AS a
 WHERE t.thread_id = a.thread_id AND t.workflow_id = a.workflow_id
     AND t.thread_id = ANY(%(threads)s)
     AND t.status IN ('pending', 'timeout')
-    AND t.run_id IS DISTINCT FROM a.run_id
+    AND (t.run_id IS DISTINCT FROM a.run_id OR t.requested_at < a.responded_at)
     AND t.checkpoint_thread_id IS NOT DISTINCT FROM a.checkpoint_thread_id
     AND (a.interrupt_id IS NULL OR t.interrupt_id = a.interrupt_id)
     AND (a.event_type IS NULL OR t.event_type = a.event_type)

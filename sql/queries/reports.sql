@@ -2,10 +2,6 @@
 -- When the oldest workflow began, and what time it is.
 SELECT min(w.started_at) AS first, now() AS now FROM {{schema}}.workflows AS w
 
--- zone --
--- Refuses what is no time zone.
-SELECT now() AT TIME ZONE %(timezone)s::text AS local_time
-
 -- midnights --
 -- When the days begin that a time zone has between two times.
 SELECT d.day::timestamp AT TIME ZONE %(timezone)s::text AS midnight
