@@ -560,6 +560,84 @@ def test_a_graph_within_waits_on_its_own_thread(
     assert values(rows("SELECT status, user_input FROM hitl_events")) == [("completed", "yes")]
 
 
+@pytest.mark.parametrize("asynchronous", [False, True])
+@pytest.mark.parametrize("by", ["hand", "a run"])
+def test_what_is_told_in_a_graphs_node_is_that_nodes(
+    recorder: Recorder, persist: Persist, rows: Rows, by: str, asynchronous: bool
+) -> None:
+    def ask(state: Steps) -> Steps:
+        recorder.record_generation(
+            "m", prompt="so?", output="so.", prompt_tokens=5, completion_tokens=2, cost_usd=0.5
+        )
+        with recorder.node("look"):
+            recorder.record_tool("search")
+        recorder.record_tool("send")
+        return {"count": 1}
+
+    async def aask(state: Steps) -> Steps:
+        return ask(state)
+
+    builder = StateGraph(Steps)
+    builder.add_node("ask", aask if asynchronous else ask)
+    builder.add_edge(START, "ask")
+    graph = persist.attach(builder.compile(checkpointer=persist.checkpointer))
+
+    def call() -> None:
+        if asynchronous:
+            asyncio.run(graph.ainvoke({"count": 0}, persist.config("t")))
+        else:
+            graph.invoke({"count": 0}, persist.config("t"))
+
+    if by == "hand":
+        with recorder.start_workflow("job", thread_id="t"), recorder.node("outer"):
+            call()
+    else:
+        call()
+    workflow = persist.history.last()
+    assert (workflow.status, workflow.generation_count, workflow.total_tokens) == (
+        "completed",
+        1,
+        7,
+    )
+    assert workflow.cost_usd == Decimal("0.5")
+    found = rows(
+        "SELECT c.name, n.node_name FROM nodes n JOIN ("
+        " SELECT node_id, model_name AS name FROM generations"
+        " UNION ALL SELECT node_id, tool_name FROM tool_executions"
+        " UNION ALL SELECT parent_node_id, node_name FROM nodes"
+        ") c ON c.node_id = n.id ORDER BY 1"
+    )
+    inside = [("ask", "outer")] if by == "hand" else []
+    asked = [("look", "ask"), ("m", "ask"), ("search", "look"), ("send", "ask")]
+    assert values(found) == inside + asked
+
+
+def test_what_is_told_in_an_excluded_node_is_left_out(migrated: str, rows: Rows) -> None:
+    with Persist(migrated, exclude={"nodes": ["ask"]}) as persist:
+
+        def ask(state: Steps) -> Steps:
+            persist.recorder.record_generation("m", prompt="Zebra?", output="Zebra.")
+            return {"count": 1}
+
+        builder = StateGraph(Steps)
+        builder.add_node("ask", ask)
+        builder.add_edge(START, "ask")
+        graph = persist.attach(builder.compile(checkpointer=persist.checkpointer))
+        graph.invoke({"count": 0}, persist.config("t"))
+    (told,) = rows("SELECT g.* FROM generations g JOIN nodes n ON n.id = g.node_id")
+    assert told["model_name"] == "m"
+    assert "Zebra" not in repr(told)
+    assert rows("SELECT * FROM messages") == []
+
+
+def test_a_graphs_node_ends_no_workflow(recorder: Recorder, persist: Persist) -> None:
+    graph = StateGraph(Steps)
+    graph.add_node("end", lambda state: recorder.complete_workflow())
+    graph.add_edge(START, "end")
+    with pytest.raises(ConfigurationError, match="ends when its run does"):
+        persist.attach(graph.compile()).invoke({"count": 0}, persist.config("t"))
+
+
 def test_a_recorder_of_another_database_is_not_joined(
     recorder: Recorder, persist: Persist, migrated_anew: str
 ) -> None:

@@ -27,7 +27,7 @@ from langgraph_persist.extract.generations import (
 from langgraph_persist.extract.humans import hitl_answers, hitl_request
 from langgraph_persist.extract.keep import Keep, References, without
 from langgraph_persist.extract.messages import Row, is_message_list, message_entry, message_list
-from langgraph_persist.extract.nodes import NodeIdentity, node_identity, nodes_around
+from langgraph_persist.extract.nodes import NodeIdentity, node_identity, nodes_around, task_around
 from langgraph_persist.extract.runs import is_resume, root_input, runnable_name, state_input
 from langgraph_persist.extract.schemas import bound_tools
 from langgraph_persist.extract.text import (
@@ -87,6 +87,7 @@ __all__ = [
     "state_input",
     "streamed_text",
     "structured_response",
+    "task_around",
     "to_json",
     "to_json_bytes",
     "tool_end",

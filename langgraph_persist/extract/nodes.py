@@ -79,6 +79,13 @@ def node_identity(
     )
 
 
+@total(str)
+def task_around() -> str:
+    """The task of the node that this is called in, the innermost; empty where there is none."""
+    metadata = (var_child_runnable_config.get() or {}).get("metadata") or {}
+    return clean_text(str(metadata.get("langgraph_checkpoint_ns") or "")).rpartition(":")[2]
+
+
 @total(frozenset[str])
 def nodes_around() -> frozenset[str]:
     """The names of the nodes of graphs that this is called in."""

@@ -431,7 +431,7 @@ class Recording:
         rows += [("workflows", workflow), ("workflow_runs", run_fields)]
         if lifetime := self.journal.reaper.lifetime(self._session_ttl):
             rows.append(("session_updates", {"thread_id": root.run.thread_id, **lifetime}))
-        if root.kind == "resume" or root.forked:
+        if root.kind == "resume" or root.forked or root.run.by_hand is not None:
             rows += _sums(root)
         return rows
 

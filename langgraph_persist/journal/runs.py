@@ -216,6 +216,8 @@ class Run:
         """The run that it is a part of."""
         self.private = False
         """Whether only structure is kept of it and of all that happens in it."""
+        self.by_hand: Recorded | None = None
+        """As a place to record in by hand, once somebody did in one of its nodes."""
         self.nodes = 0
         """How many nodes it has executed."""
         self.order = 0
@@ -489,6 +491,8 @@ class Within(NamedTuple):
     """The row of the node around it."""
     private: bool = False
     """Whether only structure is kept of what happens there."""
+    around: OpenNode | None = None
+    """The node of a graph that it is in, if that is the nearest: what happens there is its own."""
 
     def shown(self, rows: Rows) -> Rows:
         """Rows of what happens there as they may be kept."""
@@ -541,6 +545,11 @@ class Runs:
             for token in run.calls:
                 if not any(token is other for other in going_on):
                     self._by_call.pop(id(token), None)
+
+    def is_open(self, run: Run) -> bool:
+        """Whether a run is under way here."""
+        with self._lock:
+            return any(run in self._by_thread.get(thread_id, ()) for thread_id in run.threads)
 
     def bind(self, run: Run, call_id: UUID, token: object) -> None:
         """Configs whose metadata is this object belong to this call of a graph in the run."""

@@ -70,7 +70,7 @@ class RecordedNode:
     @property
     def place(self) -> Within:
         """Where that runs which runs in it."""
-        return Within(self._place.workflow, self._fields, self._private)
+        return Within(self._place.workflow, self._fields, self._private, self._place.around)
 
     def __enter__(self) -> RecordedNode:
         if "started_at" in self._fields:

@@ -14,8 +14,24 @@ from langchain_core.utils.uuid import uuid7
 
 from langgraph_persist.arguments import Duration, Happened, Limit, Money, Name, checked
 from langgraph_persist.errors import ConfigurationError, NotRecorded
-from langgraph_persist.extract import clean_text, error_fields, keep_for, nodes_around
-from langgraph_persist.journal import Fields, Journal, Restriction, Rows, Unit, Within, place_in
+from langgraph_persist.extract import (
+    clean_text,
+    error_fields,
+    keep_for,
+    nodes_around,
+    task_around,
+)
+from langgraph_persist.journal import (
+    Fields,
+    Journal,
+    Recorded,
+    Restriction,
+    Rows,
+    Unit,
+    Within,
+    current_run,
+    place_in,
+)
 from langgraph_persist.quotas import Answer, Quotas, User, Users, ask
 from langgraph_persist.quotas import Request as Asked
 from langgraph_persist.recorder import calls
@@ -30,7 +46,8 @@ class Recorder:
 
     A workflow is that of the context it was started in, and of what is called or awaited from
     there: graphs and models that run there with the handler attached are part of it. Where the
-    context is another, in a thread of one's own, name it by ``workflow=``.
+    context is another, in a thread of one's own, name it by ``workflow=``. In a node of a graph
+    that is recorded, what is told is that node's, as are the calls that LangChain makes in it.
 
     What is told is queued; the end of a workflow waits until all of it is committed.
 
@@ -274,7 +291,8 @@ class Recorder:
 
     def _workflow(self, workflow: RecordedWorkflow | None) -> RecordedWorkflow:
         owner = self._place(workflow).workflow.owner
-        assert isinstance(owner, RecordedWorkflow)
+        if not isinstance(owner, RecordedWorkflow):
+            raise ConfigurationError("the workflow here is a graph's, which ends when its run does")
         return owner
 
     def _place(self, workflow: RecordedWorkflow | None) -> Within:
@@ -291,6 +309,7 @@ class Recorder:
     def _place_of(self, workflow: RecordedWorkflow | None) -> Within:
         here = place_in(self._journal)
         if workflow is None:
+            here = self._in_graph(here) or here
             if here is None:
                 raise ConfigurationError(
                     "no workflow is recorded in this context: call start_workflow() before, or "
@@ -303,6 +322,19 @@ class Recorder:
             return here
         return Within(workflow.recorded, None, workflow.recorded.run.private)
 
+    def _in_graph(self, here: Within | None) -> Within | None:
+        """The place that the node of a graph is which this is called in, if it is the nearest."""
+        run = current_run.get()
+        task = run and task_around()
+        node = run.task(task) if run and task and self._journal.runs.is_open(run) else None
+        if run is None or node is None or (here is not None and here.around is node):
+            return None
+        if here is not None and run.whole is here.workflow.run:
+            recorded = here.workflow
+        else:
+            recorded = run.by_hand = run.by_hand or Recorded(run, self._journal)
+        return Within(recorded, node.fields, node.private or run.private, node)
+
     def _identity(self, place: Within) -> Fields:
         run = place.workflow.run
         return {
@@ -314,7 +346,12 @@ class Recorder:
         }
 
     def _send(self, place: Within, rows: Rows) -> None:
-        self._journal.append(Unit(place.workflow.run.thread_id, place.shown(rows)))
+        """Record what has happened there: in a graph's node along with that."""
+        node, rows = place.around, place.shown(rows)
+        if node is not None and node.fields is place.node and not node.ended:
+            node.rows += rows
+        else:
+            self._journal.append(Unit(place.workflow.run.thread_id, rows))
 
 
 def _owner(fields: Fields) -> Fields:

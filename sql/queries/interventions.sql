@@ -14,8 +14,8 @@ WHERE t.thread_id = e.thread_id AND t.status = 'pending' AND t.thread_id = ANY(%
     AND (t.workflow_id <> e.id OR e.checkpoint_thread_id IS NOT NULL)
 
 -- hitl_answers --
--- What humans answered: to one interrupt, or to all that the workflow's earlier runs had asked,
--- or this one had before it was told: several calls of a graph by hand are one run.
+-- What humans answered: to one interrupt, or to all that the workflow's earlier runs had asked.
+-- Calls of a graph within a workflow by hand are one run, which answers what it asked before.
 -- What an excluded node was told is left out, whoever resumes.
 WITH answers AS (
     SELECT e.*, u.id AS user_id
