@@ -18,9 +18,11 @@ import pytest
 from langchain_core.callbacks import AsyncCallbackHandler, BaseCallbackHandler
 from langchain_core.language_models.fake_chat_models import GenericFakeChatModel
 from langchain_core.outputs import ChatGeneration, ChatResult
+from langchain_core.runnables import RunnableConfig
 from langgraph.graph import START, StateGraph
 
 from langgraph_persist import Persist
+from langgraph_persist.handler import spans
 from tests.graphs import Steps, answer, chain_of, fake_model
 
 TOTALS = "SELECT node_count, generation_count, total_tokens FROM workflows"
@@ -182,6 +184,36 @@ async def test_what_is_cancelled_after_its_run_says_so(persist: Persist, rows: A
     persist.flush()
     assert rows("SELECT status FROM generations") == [{"status": "cancelled"}]
     assert not len(persist.handler._spans)
+
+
+def test_what_nobody_reads_on_is_given_up(
+    persist: Persist, rows: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spans, "_BACKGROUND", 2)
+    kept: list[Any] = []
+
+    def read(config: Any) -> None:
+        kept.append(fake_model("two words").stream("hi", config))
+        next(kept[-1])
+
+    def start(state: Steps, config: RunnableConfig) -> Steps:
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(read, config).result(30)
+        return {}
+
+    graph = persist.attach(node_that(start).compile(checkpointer=persist.checkpointer))
+    for number in range(4):
+        graph.invoke({"count": 0}, persist.config(f"t{number}"))
+    persist.flush()
+    found = rows("SELECT thread_id, status FROM generations ORDER BY 1")
+    assert [g["status"] for g in found] == ["cancelled", "cancelled", "running", "running"]
+    assert len(persist.handler._spans) == 2
+    for stream in kept:
+        assert list(stream)
+    persist.flush()
+    found = rows("SELECT thread_id, status, output FROM generations ORDER BY 1")
+    assert [g["status"] for g in found] == ["cancelled"] * 2 + ["completed"] * 2
+    assert found[3]["output"] == "two words"
 
 
 # --- runs that never tell their end ---

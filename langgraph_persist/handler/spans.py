@@ -261,6 +261,7 @@ class Span:
 
 
 _MEMORY = 10_000
+_BACKGROUND = 1_000
 _VERSION = 76
 """The bits of a UUID from which on it has its version."""
 _GENERATED = 7
@@ -395,9 +396,14 @@ class Spans:
         return cut_off
 
     def over(self) -> list[Span]:
-        """What was left open by roots that have ended, and will not tell its end any more."""
-        left = [span for root in list(self._outlived) for span in list(root.spans.values())]
-        return [span for span in left if not span.goes_on]
+        """What was left open by roots that have ended, and will not tell its end any more.
+
+        A generator that nobody reads on may never do; of so many roots the oldest are given up.
+        """
+        roots = list(self._outlived)
+        old = set(roots[:-_BACKGROUND])
+        left = [span for root in roots for span in list(root.spans.values())]
+        return [span for span in left if span.root in old or not span.goes_on]
 
     def left(self) -> list[Span]:
         """The roots under way, and what ended ones have left open."""
