@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import traceback
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +29,7 @@ from langgraph_persist.extract import (
     tool_start,
 )
 from langgraph_persist.journal import Failures
+from langgraph_persist.journal.privacy import concise
 from tests.test_extract_json import VALUES, Hostile
 
 
@@ -254,13 +256,51 @@ def test_an_error_with_its_cause() -> None:
 
 
 def test_long_errors_keep_their_ends() -> None:
-    fields = error_fields(raised(ValueError("first " + "x" * 100_000 + " last")))
+    told = error_fields(raised(ValueError("first " + "x" * 1_000_000 + " last")))
+    assert len(told["error_message"]) < 100_100
+    assert len(told["error_traceback"]) < 320_100
+    ((_, fields),) = concise([("nodes", dict(told))])
     for column, limit in (("error_message", 10_000), ("error_traceback", 32_000)):
         text = fields[column]
         assert len(text) < limit + 100
         assert "characters left out" in text
         assert text.rstrip().endswith("last")
     assert fields["error_message"].startswith("first")
+
+
+def deep(levels: int) -> None:
+    if levels:
+        deep(levels - 1)
+    raise ValueError("bottom")
+
+
+def test_of_many_calls_the_first_and_the_last_are_shown() -> None:
+    try:
+        deep(500)
+    except ValueError as error:
+        error.add_note("dig no deeper")
+        trace = error_fields(error)["error_traceback"]
+    lines = trace.splitlines()
+    assert lines[0] == "Traceback (most recent call last):"
+    assert "in test_of_many_calls" in lines[1]
+    assert "  … 382 calls left out …" in lines
+    assert lines[-3:] == ['    raise ValueError("bottom")', "ValueError: bottom", "dig no deeper"]
+
+
+def test_of_many_causes_the_nearest_are_shown() -> None:
+    error = raised(ValueError("0"))
+    for number in range(1, 40):
+        error = raised(ValueError(str(number)), error)
+    trace = error_fields(error)["error_traceback"]
+    shown = [line for line in trace.splitlines() if line.startswith("ValueError: ")]
+    assert shown == [f"ValueError: {number}" for number in range(28, 40)]
+    assert trace.startswith("… earlier exceptions left out …")
+    assert trace.count("direct cause of the following") == 12
+
+
+def test_a_short_traceback_is_as_python_has_it() -> None:
+    error = raised(BaseExceptionGroup("both", [raised(KeyError("a"), ValueError("b"))]))
+    assert error_fields(error)["error_traceback"] == "".join(traceback.format_exception(error))
 
 
 def test_an_error_that_cannot_be_shown_is_still_named() -> None:

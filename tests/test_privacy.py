@@ -22,6 +22,7 @@ from langgraph_persist import (
     redact_secrets,
 )
 from langgraph_persist.errors import ConfigurationError, JournalClosed
+from langgraph_persist.extract import to_json_bytes
 from langgraph_persist.journal import Capture
 from tests.graphs import Steps, chain_of, chat_graph, fake_model
 
@@ -660,6 +661,38 @@ def test_messages_and_tracebacks_of_exceptions_are_redacted(migrated: str, rows:
         (row,) = rows(f"SELECT error_message, error_traceback FROM {table}")
         assert row["error_message"] == "no access with [secret]"
         assert "ValueError: no access with [secret]" in row["error_traceback"]
+
+
+@pytest.mark.parametrize("before", [2_480, 2_490, 30_000])
+def test_errors_are_redacted_before_they_are_cut(migrated: str, rows: Rows, before: int) -> None:
+    key = "sk-" + "A1b2C3d4E5f6G7h8" * 3
+
+    def fails(state: Steps) -> Steps:
+        raise ValueError("y" * before + f" {key} " + "z" * (7_480 if before == 30_000 else 20_000))
+
+    builder = StateGraph(Steps)
+    builder.add_node("fails", fails)
+    builder.add_edge(START, "fails")
+    with Persist(migrated, redact=redact_secrets) as persist, pytest.raises(ValueError, match="A1"):
+        persist.attach(builder.compile()).invoke({"count": 0})
+    text = dump(rows)
+    assert "b2C3d4" not in text
+    assert text.count("characters left out") >= 3
+
+
+def test_the_text_of_an_unknown_object_is_cut_between_words() -> None:
+    class Page:
+        def __init__(self, before: int) -> None:
+            self.before = before
+
+        def __repr__(self) -> str:
+            return f"<Page {'y ' * self.before} {KEY}{' z' * 3_000}>"
+
+    for before in range(200, 260):
+        text = redact_secrets(to_json_bytes(Page(before)).decode())
+        assert KEY[4:12] not in text
+        assert len(text) < 2_100
+        assert "characters left out" in text
 
 
 def test_bound_tools_are_named_in_the_parameters_and_described_once(

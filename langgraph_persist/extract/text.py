@@ -8,10 +8,11 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from langgraph_persist.database.text import storable
-from langgraph_persist.journal.capture import limited
 
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 _REPR_LIMIT = 2_000
+_FIRST_WORD = re.compile(r"\A\S*")
+_LAST_WORD = re.compile(r"\S*\Z")
 _EXCERPT_LIMIT = 256
 _EXCERPT = 80
 _CUT = " characters]"
@@ -63,7 +64,13 @@ def safe_repr(value: Any) -> str:
     """A ``repr`` that is bounded and names no memory address, so equal things read equal."""
     if vars(object)["__repr__"] is type(value).__repr__:
         return f"<{qualified_name(type(value))}>"
-    return limited(_ADDRESS.sub("", clean_text(repr(value))), _REPR_LIMIT)
+    text = _ADDRESS.sub("", clean_text(repr(value)))
+    if len(text) <= _REPR_LIMIT:
+        return text
+    # Half a word is not known for the secret it may be.
+    head = _LAST_WORD.sub("", text[: _REPR_LIMIT // 4])
+    tail = _FIRST_WORD.sub("", text[-_REPR_LIMIT * 3 // 4 :])
+    return f"{head}\n… {len(text) - len(head) - len(tail)} characters left out …\n{tail}"
 
 
 def excerpt(text: str | None) -> str | None:

@@ -64,6 +64,7 @@ from langgraph_persist.handler.outcome import (
     node_outcome,
     outcome,
     sent_up,
+    status_of,
 )
 from langgraph_persist.handler.parsed import Parsed
 from langgraph_persist.handler.recording import Recording
@@ -258,7 +259,7 @@ class PersistCallbackHandler(GraphCallbackHandler):
         """A root run, a node or a step has failed, was cancelled or asks for a human."""
         if (span := self._spans.pop(run_id, *_CHAINS)) is None:
             return None
-        if outcome(error)["status"] == "cancelled":
+        if status_of(error) == "cancelled":
             self._spans.ignore(run_id)
         if span.node is not None and span.node.private:
             hide(error)
@@ -679,7 +680,9 @@ class PersistCallbackHandler(GraphCallbackHandler):
         return self._finish(span, "completed", outputs, None)
 
     def _fail_root(self, span: Span, error: BaseException) -> Future[None] | None:
-        status: Status = outcome(error)["status"]
+        if not span.ends_root:
+            return None
+        status = status_of(error)
         if is_a(error, GeneratorExit) and (span.root.requests or span.root.interrupted):
             status = "interrupted"  # whoever reads the stream has seen enough
         return self._finish(span, status, None, error)

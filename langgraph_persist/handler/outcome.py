@@ -13,15 +13,21 @@ from langgraph_persist.journal import ERROR_HANDLER, Fields, OpenNode, Run
 Status = Literal["completed", "failed", "interrupted", "cancelled", "refused"]
 
 
-def outcome(error: BaseException) -> Fields:
-    """The status of what ended with this exception, and the error columns if it is a failure."""
+def status_of(error: BaseException) -> Status:
+    """The status of what ended with this exception."""
     if isinstance(error, ParentCommand):
-        return {"status": "completed"}
+        return "completed"
     if isinstance(error, GraphBubbleUp):
-        return {"status": "interrupted"}
+        return "interrupted"
     if isinstance(error, (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt)):
-        return {"status": "cancelled"}
-    return {"status": "failed", **error_fields(error)}
+        return "cancelled"
+    return "failed"
+
+
+def outcome(error: BaseException) -> Fields:
+    """The same, and the error columns if it is a failure, which take some time to make."""
+    status = status_of(error)
+    return {"status": status} if status != "failed" else {"status": status, **error_fields(error)}
 
 
 def sent_up(error: BaseException) -> Any:

@@ -156,6 +156,10 @@ def _dumps(value: Any) -> bytes:
         return json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
 
 
+ERROR_LIMITS = {"error_message": 10_000, "error_traceback": 32_000}
+"""Characters that are stored of an error, by column."""
+
+
 def limited(text: str, limit: int) -> str:
     """At most about ``limit`` characters, the middle left out with a mark that says so."""
     if len(text) <= limit:

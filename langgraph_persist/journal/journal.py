@@ -38,7 +38,7 @@ from langgraph_persist.journal.company import Company
 from langgraph_persist.journal.failures import Failures
 from langgraph_persist.journal.forks import Forks
 from langgraph_persist.journal.heartbeat import Heartbeat
-from langgraph_persist.journal.privacy import Seal, fitting, redacted, without_content
+from langgraph_persist.journal.privacy import Seal, concise, fitting, redacted, without_content
 from langgraph_persist.journal.reaper import Reaper
 from langgraph_persist.journal.remains import OUTLINE, Remains
 from langgraph_persist.journal.restrictions import Restriction, Restrictions
@@ -284,6 +284,7 @@ class Journal:
             rows = without_content(rows, labels=self.capture.content)
         if self.capture.redactors:
             rows = redacted(rows, self.capture)
+        rows = concise(rows)
         if self.seal is None or not self.keeps_content:
             return rows
         # Encrypted it takes more, and cannot be cut any more.

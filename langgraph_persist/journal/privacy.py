@@ -10,7 +10,14 @@ from langgraph.checkpoint.serde.base import CipherProtocol
 
 from langgraph_persist.checks import methods
 from langgraph_persist.errors import UnreadableValue
-from langgraph_persist.journal.capture import LARGEST, MAX_BYTES, Capture, limited, too_large
+from langgraph_persist.journal.capture import (
+    ERROR_LIMITS,
+    LARGEST,
+    MAX_BYTES,
+    Capture,
+    limited,
+    too_large,
+)
 from langgraph_persist.journal.unit import Fields, Late, Rows
 
 _ERROR = {"error_message", "error_traceback"}
@@ -77,6 +84,20 @@ def _redacted(table: str, name: str, value: Any, capture: Capture) -> Any:
     if name == "tags":
         return [capture.clean_text(tag) for tag in value]
     return orjson.Fragment(capture.clean_json(orjson.dumps(value, default=Late.value)))
+
+
+def concise(rows: Rows) -> Rows:
+    """The rows with errors of a length to be read: long ones lose their middle, marked."""
+    if not any(fields.get("error_message") for _, fields in rows):
+        return rows
+    return [
+        (table, fields | {k: _shortened(k, fields[k]) for k in ERROR_LIMITS if k in fields})
+        for table, fields in rows
+    ]
+
+
+def _shortened(name: str, text: Any) -> Any:
+    return limited(text, ERROR_LIMITS[name]) if isinstance(text, str) else text
 
 
 def without_content(rows: Rows, *, labels: bool) -> Rows:
