@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import os
 import socket
 import subprocess
@@ -41,7 +42,7 @@ from langgraph_persist.errors import (
 from langgraph_persist.journal import Reaped
 from langgraph_persist.migrate import downgrade
 from tests.conftest import sibling
-from tests.graphs import chain_of, chat_graph
+from tests.graphs import chain_of, chat_graph, fake_model
 from tests.load import terminate
 
 
@@ -531,3 +532,15 @@ def test_two_threads_open_one_persist(database: str) -> None:
         thread.join()
     ping(persist)
     persist.close()
+
+
+def test_copies_of_what_holds_them_have_the_same_handler_and_saver(
+    persist: Persist, rows: Any
+) -> None:
+    config: Any = {"callbacks": [persist.handler], "configurable": {"thread_id": "t"}}
+    copied = copy.deepcopy(config)
+    model = fake_model("Hello").model_copy(update={"callbacks": [copy.copy(persist.handler)]})
+    model.model_copy(deep=True).invoke("Hi", copied)
+    copy.deepcopy(persist.attach(model)).invoke("Hi")
+    assert rows("SELECT count(*) AS count FROM generations") == [{"count": 2}]
+    assert copy.deepcopy([persist.checkpointer]) == [persist.checkpointer]

@@ -23,6 +23,7 @@ from psycopg.conninfo import make_conninfo
 from pydantic import BaseModel, ValidationError
 
 from langgraph_persist import Persist
+from langgraph_persist.errors import NotRecorded
 from langgraph_persist.extract import hitl_answers, hitl_request
 from tests.graphs import MODES, Steps, answer, approval_graph, chain_of, run, weather
 
@@ -271,6 +272,68 @@ def test_an_answer_that_langgraph_refuses_answers_nothing(persist: Persist, rows
     with pytest.raises(RuntimeError, match="multiple pending interrupts"):
         graph.invoke(Command(resume="yes"), persist.config("t"))
     assert [e["status"] for e in rows(EVENTS)] == ["pending", "pending"]
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("nested", [False, True])
+def test_what_completed_beside_a_question_gets_the_state_after_its_step(
+    persist: Persist, rows: Any, nested: bool, mode: str
+) -> None:
+    builder = StateGraph(Steps)
+    for name in ("first", "second"):
+        builder.add_node(name, asking(name, f"{name}?"))
+        builder.add_edge(START, name)
+    builder.add_node("beside", lambda state: {"log": ["beside"]})
+    builder.add_edge(START, "beside")
+    builder.add_node("later", lambda state: {"log": ["later"]})
+    builder.add_edge(["first", "second", "beside"], "later")
+    if nested:
+        outer = StateGraph(Steps)
+        outer.add_node("inner", builder.compile())
+        outer.add_edge(START, "inner")
+        builder = outer
+    graph = persist.attach(builder.compile(checkpointer=persist.checkpointer))
+    run(graph, mode, {"log": []}, persist.config("t"))
+    with pytest.raises(NotRecorded, match="step was not finished"):
+        persist.history.last().state_after("beside")
+    for name in ("first", "second"):
+        waiting = {i.value: i.id for i in graph.get_state(persist.config("t")).interrupts}
+        run(graph, mode, Command(resume={waiting[f"{name}?"]: "yes"}), persist.config("t"))
+    log = ["beside", "first: yes", "second: yes"]
+    workflow = persist.history.last()
+    for name in ("beside", "first", "second"):
+        assert workflow.state_after(name) == {"log": log}
+    assert workflow.state_after("later") == {"log": [*log, "later"]}
+    placed = rows(
+        "SELECT DISTINCT checkpoint_id FROM nodes WHERE status = 'completed'"
+        " AND node_name IN ('beside', 'first', 'second')"
+    )
+    assert len(placed) == 1
+
+
+def test_what_completed_beside_a_failure_gets_the_state_after_its_step(migrated: str) -> None:
+    failing = iter([True, False])
+
+    def fails(state: Steps) -> Steps:
+        if next(failing):
+            raise ValueError
+        return {"log": ["fails"]}
+
+    builder = StateGraph(Steps)
+    for name, node in {"beside": lambda state: {"log": ["beside"]}, "fails": fails}.items():
+        builder.add_node(name, node)
+        builder.add_edge(START, name)
+    builder.add_node("hidden", lambda state: {"log": ["hidden"]})
+    builder.add_edge(START, "hidden")
+    with Persist(migrated, exclude={"nodes": ["hidden"]}) as persist:
+        graph = persist.attach(builder.compile(checkpointer=persist.checkpointer))
+        with pytest.raises(ValueError):
+            graph.invoke({"log": []}, persist.config("t"))
+        graph.invoke(None, persist.config("t"))
+        workflow = persist.history.last()
+        assert workflow.state_after("beside") == {"log": ["beside", "fails", "hidden"]}
+        with pytest.raises(NotRecorded, match="exclude="):
+            workflow.state_after("hidden")
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -131,6 +131,45 @@ def test_a_tool_that_returns_a_command(persist: Persist, rows: Any, mode: str) -
 
 
 @pytest.mark.parametrize("mode", MODES)
+def test_the_record_of_a_refused_call_is_what_was_asked(
+    persist: Persist, rows: Any, mode: str
+) -> None:
+    def refuse(state: Any) -> Any:
+        (call,) = state["messages"][-1].tool_calls
+        call["args"]["high"] = "changed"
+        return {"messages": [ToolMessage("no", tool_call_id=call["id"], status="error")]}
+
+    model = Scripted(answers=[wanted("fly", {"high": True})])
+    builder = StateGraph(Chat)
+    builder.add_node("ask", lambda state: {"messages": [model.invoke(state["messages"])]})
+    builder.add_node("refuse", refuse)
+    builder.add_edge(START, "ask")
+    builder.add_edge("ask", "refuse")
+    run(persist.attach(builder.compile()), mode, GO, {})
+    (refused,) = rows("SELECT tool_name, tool_call_id, input_params, missing FROM tool_executions")
+    assert refused == {
+        "tool_name": "fly",
+        "tool_call_id": "call-1",
+        "input_params": {"high": True},
+        "missing": None,
+    }
+
+
+@pytest.mark.parametrize("description", ["half a \ud83e", "\0", ""])
+def test_a_call_is_recorded_whatever_its_tool_is_described_as(
+    persist: Persist, rows: Any, description: str
+) -> None:
+    odd = weather.model_copy(update={"description": description})
+    odd.invoke(
+        {"name": "weather", "args": {"city": "Bonn"}, "id": "call-1", "type": "tool_call"},
+        {"callbacks": [persist.handler]},
+    )
+    (called,) = rows("SELECT tool_call_id, input_params, missing FROM tool_executions")
+    assert called == {"tool_call_id": "call-1", "input_params": {"city": "Bonn"}, "missing": None}
+    assert not persist.handler.failures.counts
+
+
+@pytest.mark.parametrize("mode", MODES)
 def test_failures_that_the_node_survives(persist: Persist, rows: Any, mode: str) -> None:
     tools = [fail, handled_failure(), weather]
     calls = [("fail", {"why": "no luck"}), ("refuse", {"what": "go"}), ("weather", {"town": 1})]

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import orjson
 from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage
 
-from langgraph_persist.extract.encode import to_json
+from langgraph_persist.extract.encode import to_json, to_json_bytes
 from langgraph_persist.extract.guard import columns, first, gather, mapping, no_fields, total
 from langgraph_persist.extract.keep import Keep
 from langgraph_persist.extract.messages import is_message
@@ -137,11 +138,16 @@ def billing(response: Any) -> Billing:
 
 
 @total(no_fields)
-def asked_calls(response: Any) -> dict[str, Any]:
-    """What an answer wants tools to be called with, by tool_call_id."""
+def asked_calls(response: Any) -> dict[str, tuple[str | None, Any]]:
+    """What tools an answer wants to be called, and with what, by tool_call_id."""
     message = getattr(_first_generation(response), "message", None)
     calls = getattr(message, "tool_calls", None) or ()
-    return {call["id"]: call["args"] for call in calls if call.get("id")}
+    # A message is the graph's to change.
+    return {
+        call["id"]: (optional_name(call["name"]), orjson.loads(to_json_bytes(call["args"])))
+        for call in calls
+        if call.get("id")
+    }
 
 
 def last_human_text(messages: Sequence[Any]) -> str | None:

@@ -24,11 +24,11 @@ from langgraph_persist.extract.text import (
 )
 
 _PLAIN = Keep()
-_UNNAMED = "tool"
+UNNAMED = "tool"
 _ANSWERS = 1_000
 
 
-@columns(lambda: {"tool_name": _UNNAMED, "tool_call_id": None})
+@columns(lambda: {"tool_name": UNNAMED, "tool_call_id": None})
 def tool_start(
     serialized: Mapping[str, Any] | None,
     input_str: str | None = None,
@@ -45,7 +45,7 @@ def tool_start(
     """
 
     def tool_name() -> dict[str, Any]:
-        return {"tool_name": optional_name(mapping(serialized).get("name") or name) or _UNNAMED}
+        return {"tool_name": optional_name(mapping(serialized).get("name") or name) or UNNAMED}
 
     def called() -> dict[str, Any]:
         call_id = tool_call_id or mapping(metadata).get("tool_call_id")
@@ -55,7 +55,7 @@ def tool_start(
         given = inputs if inputs is not None else {"input": input_str}
         return {"input_params": keep.document(given)}
 
-    unknown = {"tool_name": _UNNAMED, "tool_call_id": None}
+    unknown = {"tool_name": UNNAMED, "tool_call_id": None}
     return unknown | gather(tool_name=tool_name, tool_call_id=called, input_params=input_params)
 
 
@@ -92,7 +92,7 @@ def refused_calls(outputs: Any) -> list[dict[str, Any]]:
         return []
     return [
         {
-            "tool_name": optional_name(message.name) or _UNNAMED,
+            "tool_name": optional_name(message.name),
             "tool_call_id": optional_text(message.tool_call_id),
             "success": False,
             "status": "failed",

@@ -6,7 +6,7 @@ from asyncio import CancelledError
 from collections.abc import Iterable, Mapping, MutableMapping, Sequence
 from concurrent.futures import Future
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Self
 from uuid import UUID
 from weakref import WeakMethod
 
@@ -164,6 +164,13 @@ class PersistCallbackHandler(GraphCallbackHandler):
         journal.sweepers.append(WeakMethod(self._sweep))
         self._skipped = Skipped(self._recording)
         self.missed = Missed(self._recording, self._spans)
+
+    def __copy__(self) -> Self:
+        """The same: configs and models are copied with their handlers, and runs told of once."""
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self
 
     def setup(self) -> None:
         """Create or upgrade all tables; does nothing where they are up to date."""
@@ -681,7 +688,7 @@ class PersistCallbackHandler(GraphCallbackHandler):
 
     def _fail_root(self, span: Span, error: BaseException) -> Future[None] | None:
         if not span.ends_root:
-            return None
+            return self._outlive(span)
         status = status_of(error)
         if is_a(error, GeneratorExit) and (span.root.requests or span.root.interrupted):
             status = "interrupted"  # whoever reads the stream has seen enough

@@ -13,6 +13,9 @@ from langchain_core.utils.uuid import uuid7
 from xxhash import xxh3_128_digest
 
 from langgraph_persist.extract import bound_tools, refused_calls, tool_end, tool_start
+from langgraph_persist.extract.guard import mapping
+from langgraph_persist.extract.text import optional_text
+from langgraph_persist.extract.tools import UNNAMED
 from langgraph_persist.handler.recording import Recording
 from langgraph_persist.handler.spans import Span
 from langgraph_persist.journal import Fields, Rows
@@ -58,8 +61,9 @@ class Tools:
                 node.tool_calls |= {call_id}
         rows: Rows = []
         if fields["tool_name"] not in self._known:
-            description = (event.get("serialized") or {}).get("description")
-            rows = self._register({"name": fields["tool_name"], "description": description})
+            with self._recording.journal.failures.kept("tools"):
+                description = optional_text(mapping(event.get("serialized")).get("description"))
+                rows = self._register({"name": fields["tool_name"], "description": description})
         self._recording.begin_call(span, keep.rows, span.fields | fields, rows)
 
     def end(self, span: Span, output: Any) -> None:
@@ -83,10 +87,12 @@ class Tools:
             if call_id is None or call_id in node.tool_calls:
                 continue
             keep = self._recording.keep(node.root.run, node.node)
+            name, args = node.root.asked.get(call_id, (None, None))
+            answered["tool_name"] = answered["tool_name"] or name or UNNAMED
             fields = self._recording.identity(node) | {
                 "id": uuid5(node.id, call_id),
                 "node_id": node.id,
-                "input_params": keep.document(node.root.asked.get(call_id)),
+                "input_params": keep.document(args),
                 "completed_at": node.clock.now,
             }
             node.node.rows += self._recording.owned(node.root, keep.rows)

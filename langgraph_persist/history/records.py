@@ -433,6 +433,8 @@ class _Parts:
 def _why_no_state(node: Node) -> str:
     if node.status != "completed" or node.checkpoint_id is None:
         return "only one that completed in a graph with a checkpointer, or was told it, has one"
+    if node.checkpoint_id == node.input_checkpoint_id:
+        return "its step was not finished: what ran beside it has failed or waits"
     return (
         "its content was left out, by capture='structure', by exclude= or by an encrypting serde= "
         "(with which record_cipher= keeps content, encrypted)"

@@ -32,6 +32,7 @@ CONTENT: dict[str, frozenset[str]] = {
     "workflow_promotions": frozenset({"user_input", "settings", "result"}),
     "workflow_runs": frozenset(_ERROR),
     "nodes": frozenset({"input_data", "output_data", "state", *_ERROR}),
+    "pending_results": frozenset({"state"}),
     "generations": frozenset(
         {"system_prompt", "user_prompt", "prompt", "output", "output_message", "parsed_output"}
         | {"tool_calls", "invocation_params", *_ERROR}
@@ -60,6 +61,7 @@ CONTENT_TABLES = frozenset({"messages", "state_values"})
 KEPT = {
     "workflows": frozenset({"input", "result"}),
     "nodes": frozenset({"input_data", "output_data", "state"}),
+    "pending_results": frozenset({"state"}),
     "generations": frozenset({"prompt", "output_message", "tool_calls"}),
     "tool_executions": frozenset({"input_params", "output_data"}),
 }

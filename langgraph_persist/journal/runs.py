@@ -225,6 +225,7 @@ class Run:
         self._tasks: dict[str, OpenNode] = {}
         self._saved: dict[Graph, dict[int, str]] = {}
         self._held: list[OpenNode] = []
+        self._going_on: set[Graph] = set()
         self._written: set[str] = set()
         """The tasks whose writes were put, but not yet the checkpoint that takes them up."""
 
@@ -343,6 +344,15 @@ class Run:
         with self._lock:
             found = [(s, id_) for s, id_ in self._saved.get(graph, {}).items() if s <= step]
         return max(found)[1] if found else None
+
+    def goes_on(self, graph: Graph) -> bool:
+        """Whether this is its first result of a graph that an earlier run may have left halfway."""
+        if self.workflow_id in (None, self.id):
+            return False
+        with self._lock:
+            first = graph not in self._going_on
+            self._going_on.add(graph)
+            return first
 
     def hold(self, node: OpenNode) -> bool:
         """Keep a completed node until its checkpoint comes; False when none will."""

@@ -62,6 +62,7 @@ KEYS: dict[str, tuple[str, ...]] = {
     "messages": ("thread_id", "id"),
     "state_values": ("thread_id", "id"),
     "nodes": ("thread_id", "id"),
+    "pending_results": ("thread_id", "workflow_id", "checkpoint_ns", "checkpoint_thread_id"),
     "generations": ("thread_id", "id"),
     "tool_executions": ("thread_id", "id"),
     "retrievals": ("thread_id", "id"),

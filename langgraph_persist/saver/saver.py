@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from functools import cache, partial
-from typing import Any, Literal, NoReturn, TypeAlias, TypeVar, cast, get_args
+from typing import Any, Literal, NoReturn, Self, TypeAlias, TypeVar, cast, get_args
 from uuid import UUID
 
 import orjson
@@ -50,6 +50,7 @@ from langgraph_persist.errors import (
 from langgraph_persist.extract import clean_text, error_fields, keep_for, to_json
 from langgraph_persist.extract.todos import CHANNEL
 from langgraph_persist.journal import (
+    ERROR_HANDLER,
     DeltaWrite,
     Fork,
     Graph,
@@ -169,6 +170,9 @@ class PersistSaver(PostgresSaver):
             yield saver
         finally:
             saver.close()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self
 
     def setup(self) -> None:
         """Create or upgrade all tables; does nothing where they are up to date."""
@@ -386,7 +390,12 @@ class PersistSaver(PostgresSaver):
         if run.shows(graph, step):
             state, content = self._owned_state(owner, place, checkpoint)
             rows += content
-        return rows + run.release(graph, step, _place(row, foreign) | {"state": state})
+        result = _place(row, foreign) | {"state": state}
+        if run.goes_on(graph):
+            where = {"checkpoint_ns": graph.checkpoint_ns, "step": step}
+            hidden = [p + name for name in self.journal.capture.nodes for p in ("", ERROR_HANDLER)]
+            rows.append(("pending_results", owner | where | result | {"hidden": hidden}))
+        return rows + run.release(graph, step, result)
 
     def _owned_state(self, owner: Fields, place: str, checkpoint: Checkpoint) -> tuple[Any, Rows]:
         """The state as it may be recorded, with rows that say whose they are."""

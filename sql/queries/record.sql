@@ -236,6 +236,21 @@ ON CONFLICT (thread_id, id) DO UPDATE SET
     missing = coalesce(t.missing || excluded.missing, excluded.missing, t.missing),
     updated_at = excluded.updated_at
 
+-- pending_results --
+-- Gives nodes that completed beside one that failed or asked the checkpoint that a resume saved.
+UPDATE {{schema}}.nodes AS t SET
+    checkpoint_id = e.checkpoint_id,
+    state = CASE WHEN NOT jsonb_exists(e.hidden, t.node_name) THEN e.state END,
+    updated_at = now()
+FROM jsonb_to_recordset(%(rows)s) AS e (
+    thread_id text, workflow_id uuid, checkpoint_ns text, step integer, checkpoint_id text,
+    checkpoint_thread_id text, state jsonb, hidden jsonb
+)
+WHERE t.thread_id = e.thread_id AND t.workflow_id = e.workflow_id AND t.thread_id = ANY(%(threads)s)
+    AND t.checkpoint_ns = e.checkpoint_ns AND t.step = e.step AND t.status = 'completed'
+    AND t.checkpoint_thread_id IS NOT DISTINCT FROM e.checkpoint_thread_id
+    AND t.checkpoint_id = t.input_checkpoint_id AND t.state IS NULL
+
 -- generations --
 -- Calls of language models.
 INSERT INTO {{schema}}.generations AS t (
