@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import psycopg
@@ -13,7 +13,7 @@ import pytest
 from langgraph.checkpoint.base import empty_checkpoint
 from langgraph.graph import START, StateGraph
 
-from langgraph_persist import PersistSaver
+from langgraph_persist import Persist, PersistSaver
 from langgraph_persist.errors import DurabilityError
 from tests.graphs import MODES, Steps, chain_of, run
 
@@ -152,6 +152,38 @@ def test_a_graph_in_a_node_is_committed_when_it_returns(
     builder.add_edge(START, "call")
     builder.compile(checkpointer=saver).invoke({"count": 0}, thread())
     assert max(seen) == 3
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("raises", [False, True])
+def test_within_a_recorded_run_a_graph_on_its_own_thread_is_committed_when_it_returns(
+    persist: Persist, rows: Query, mode: str, raises: bool
+) -> None:
+    def fail(state: Steps) -> Steps:
+        raise ValueError
+
+    builder = chain_of(NODES)
+    if raises:
+        builder.add_node("fails", fail)
+        builder.add_edge("e", "fails")
+    inner = persist.attach(builder.compile(checkpointer=persist.checkpointer))
+    found: list[int] = []
+
+    def call(state: Steps) -> Steps:
+        with suppress(ValueError):
+            run(inner, mode, {"count": 0}, thread("inner"))
+        found.append(
+            rows("SELECT count(*) AS c FROM checkpoints WHERE thread_id = 'inner'")[0]["c"]
+        )
+        return {"count": 1}
+
+    outer = StateGraph(Steps)
+    outer.add_node("call", call)
+    outer.add_edge(START, "call")
+    graph = persist.attach(outer.compile(checkpointer=persist.checkpointer))
+    graph.invoke({"count": 0}, persist.config("outer"))
+    assert found == [7]
+    assert {w.thread_id for w in persist.history.workflows()} == {"outer"}
 
 
 def test_a_stream_that_is_left_is_committed(saver: PersistSaver, rows: Query) -> None:

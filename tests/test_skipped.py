@@ -248,6 +248,25 @@ def test_an_interrupted_sibling_does_not_hide_a_choice(persist: Persist, rows: A
     assert rows("SELECT status FROM workflows") == [{"status": "completed"}]
 
 
+def test_over_a_pause_a_node_is_skipped_only_if_it_never_runs(persist: Persist, rows: Any) -> None:
+    routes = iter(["b", "d"])
+    builder = StateGraph(Steps)
+    for name in "abcd":
+        builder.add_node(name, step(name))
+    builder.add_node("ask", lambda state: {"log": [interrupt("go on?")]})
+    builder.add_edge(START, "a")
+    builder.add_conditional_edges("a", lambda state: next(routes), ["b", "c", "d"])
+    builder.add_edge("b", "ask")
+    builder.add_edge("ask", "a")
+    graph = persist.attach(builder.compile(checkpointer=persist.checkpointer))
+    graph.invoke({"count": 0}, persist.config("t"))
+    assert skipped(rows) == [("c", 2), ("d", 2)]
+    graph.invoke(Command(resume="yes"), persist.config("t"))
+    assert skipped(rows) == [("c", 2)]
+    found = rows("SELECT node_name FROM nodes WHERE status = 'completed' ORDER BY execution_order")
+    assert [row["node_name"] for row in found] == ["a", "b", "ask", "a", "d"]
+
+
 def test_with_every_durability(persist: Persist, rows: Any) -> None:
     builder = branching(to_b, ["b", "c"], "abc")
     graph = persist.attach(builder.compile(checkpointer=persist.checkpointer))

@@ -678,7 +678,7 @@ class PersistCallbackHandler(GraphCallbackHandler):
 
     def _complete_root(self, span: Span, outputs: Any) -> Future[None] | None:
         if not span.ends_root:
-            return self._outlive(span)
+            return self._outlive(span) or self._saved_apart(span)
         if span.root.interrupted:
             returned = span.call is not None and span.call.returns
             return self._finish(span, "interrupted", None if returned else outputs, None)
@@ -688,11 +688,18 @@ class PersistCallbackHandler(GraphCallbackHandler):
 
     def _fail_root(self, span: Span, error: BaseException) -> Future[None] | None:
         if not span.ends_root:
-            return self._outlive(span)
+            return self._outlive(span) or self._saved_apart(span)
         status = status_of(error)
         if is_a(error, GeneratorExit) and (span.root.requests or span.root.interrupted):
             status = "interrupted"  # whoever reads the stream has seen enough
         return self._finish(span, status, None, error)
+
+    def _saved_apart(self, span: Span) -> Future[None] | None:
+        """The commit to wait for of what a graph saved on a thread of its own, if it did."""
+        thread_id = span.thread_id if span.call is not None else None
+        if thread_id is None or thread_id in (span.root.run.thread_id, span.root.run.home):
+            return None
+        return self.journal.settled(thread_id, span.clock.elapsed_ms / 1000)
 
     def _finish(
         self, span: Span, status: Status, outputs: Any, error: BaseException | None
@@ -754,6 +761,7 @@ class PersistCallbackHandler(GraphCallbackHandler):
             return
         hear(span.call, self)
         span.course = course_of(span.call.graph)
+        span.root.branches = span.root.branches or span.course is not None
         run, thread_id = span.root.run, span.thread_id
         if thread_id is not None and thread_id not in run.threads:
             self._open_thread(run, thread_id)

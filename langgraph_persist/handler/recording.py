@@ -439,7 +439,10 @@ class Recording:
 def _sums(root: Root) -> Rows:
     """The rows that have the database look at all that is recorded of the workflow."""
     key = {"thread_id": root.run.thread_id, "id": root.run.workflow_id}
-    return [(table, dict(key)) for table in ("workflow_totals", "run_numbers", "node_numbers")]
+    tables = ["workflow_totals", "run_numbers", "node_numbers"]
+    if root.branches:
+        tables.append("skipped_nodes")
+    return [(table, dict(key)) for table in tables]
 
 
 def _together(others: Sequence[Future[None]], last: Future[None]) -> Future[None]:

@@ -1,7 +1,8 @@
 """Nodes that a conditional edge or a ``Command`` could have led to, and that never ran.
 
 No event tells of them. What a node could lead to is declared in its graph; what it did lead to is
-what its routers returned, and what ran after it. So they are known when a call of a graph ends.
+what its routers returned, and what ran after it. So they are known when a call of a graph ends;
+where a workflow goes on after that, those are dropped that ran in another of its runs.
 """
 
 from __future__ import annotations

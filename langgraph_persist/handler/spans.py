@@ -68,6 +68,8 @@ class Root:
     forked: bool = False
     """Whether a process was forked in it, which may record what it does."""
     interrupted: bool = False
+    branches: bool = False
+    """Whether it calls graphs that have edges to choose from."""
     is_graph: bool = False
     saves_elsewhere: bool = False
     """Whether it is a graph whose checkpoints are not ours."""

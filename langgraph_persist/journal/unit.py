@@ -68,6 +68,7 @@ KEYS: dict[str, tuple[str, ...]] = {
     "retrievals": ("thread_id", "id"),
     "todo_lists": ("thread_id", "checkpoint_ns", "checkpoint_id"),
     "hitl_events": ("thread_id", "id"),
+    "skipped_nodes": ("thread_id", "id"),
     "workflow_totals": ("thread_id", "id"),
     "run_numbers": ("thread_id", "id"),
     "node_numbers": ("thread_id", "id"),

@@ -251,6 +251,17 @@ WHERE t.thread_id = e.thread_id AND t.workflow_id = e.workflow_id AND t.thread_i
     AND t.checkpoint_thread_id IS NOT DISTINCT FROM e.checkpoint_thread_id
     AND t.checkpoint_id = t.input_checkpoint_id AND t.state IS NULL
 
+-- skipped_nodes --
+-- Drops what says of nodes that they were skipped, where another run of the workflow tells of them.
+DELETE FROM {{schema}}.nodes AS t
+USING jsonb_to_recordset(%(rows)s) AS e (thread_id text, id uuid), {{schema}}.nodes AS n
+WHERE t.thread_id = e.thread_id AND t.workflow_id = e.id AND t.thread_id = ANY(%(threads)s)
+    AND t.status = 'skipped' AND n.thread_id = t.thread_id AND n.workflow_id = t.workflow_id
+    AND n.run_id <> t.run_id AND n.node_name = t.node_name AND n.checkpoint_ns = t.checkpoint_ns
+    AND n.checkpoint_thread_id IS NOT DISTINCT FROM t.checkpoint_thread_id
+    AND (n.parent_node_id IS NOT DISTINCT FROM t.parent_node_id OR t.checkpoint_ns <> '')
+    AND n.node_type <> 'update' AND (n.status <> 'skipped' OR n.id < t.id)
+
 -- generations --
 -- Calls of language models.
 INSERT INTO {{schema}}.generations AS t (
