@@ -101,7 +101,8 @@ class Persist:
             resumed then.
         capture: ``"structure"`` to record no content: names, timings, counts and costs only.
         exclude: what no content is recorded of: ``{"channels": […], "nodes": […]}``. Channels are
-            left out of states, inputs and outputs; of nodes, all that happens in them.
+            left out of states, inputs and outputs, where these have them and not deeper within
+            their values; of nodes, all that happens in them.
         redact: a callable, or several, that give JSON values as they may be recorded; they run
             before anything leaves the process. See ``langgraph_persist.redact``.
         max_payload_bytes: a value that takes more is recorded as its size and beginning; 10 MiB

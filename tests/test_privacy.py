@@ -12,6 +12,7 @@ from langchain_core.messages import HumanMessage
 from langchain_core.runnables import RunnableLambda
 from langchain_core.tools import tool
 from langgraph.errors import NodeError
+from langgraph.func import entrypoint
 from langgraph.graph import START, StateGraph
 from langgraph.types import Command, TracePolicy, interrupt, omit_payload
 
@@ -453,6 +454,23 @@ def test_an_excluded_channel_is_left_out_and_said_to_be(migrated: str, rows: Row
     for node in rows("SELECT state_data, input_data FROM node_states"):
         assert (node["state_data"]["note"], node["input_data"]["note"]) == (mark, mark)
         assert "count" in node["state_data"]
+
+
+def test_an_excluded_name_is_left_out_of_what_functions_as_graphs_are_given_and_give(
+    migrated: str, rows: Rows
+) -> None:
+    with Persist(migrated, exclude={"channels": ["salary"]}) as persist:
+
+        @entrypoint(checkpointer=persist.checkpointer)
+        def pay(asked: dict[str, Any], *, previous: Any = None) -> dict[str, Any]:
+            return {"salary": "90,000", "raise": asked["raise"], "before": bool(previous)}
+
+        for rise in ("none", "some"):
+            persist.attach(pay).invoke({"salary": "80,000", "raise": rise}, persist.config("t"))
+        state = persist.history.last().state_after("pay")
+    assert {"before", "raise"} < state["__end__"].keys()
+    assert "0,000" not in dump(rows)
+    assert "some" in dump(rows)
 
 
 def test_a_large_value_is_cut_with_a_mark(migrated: str, rows: Rows) -> None:

@@ -60,6 +60,9 @@ _SIMPLE = frozenset({str, int, float, bool, type(None)})
 
 Seal = Callable[[bytes], orjson.Fragment]
 
+_WHOLE = frozenset({"__start__", "__end__", "__previous__"})
+"""Channels that hold what a graph, or a function as one, is given and gives."""
+
 _EXCLUDED = orjson.Fragment(left_out("excluded"))
 
 
@@ -89,7 +92,12 @@ class Keep:
         """The value of one channel of a state."""
         if name in self.capture.channels:
             return _EXCLUDED
+        value = self._shown(name, value)
         return self.json(value) if self._seal is None else self._seal(self._data(value))
+
+    def _shown(self, name: str, value: Any) -> Any:
+        """A channel's value without what is left out where that is a whole input or output."""
+        return without(value, self.capture.channels) if name in _WHOLE else value
 
     def document(self, value: Any) -> Any:
         """What went into a run or a node, or came out: channels, most often."""
@@ -139,7 +147,7 @@ class References(Keep):
     def channel(self, name: str, value: Any) -> Any:
         if name in self.capture.channels:
             return _EXCLUDED
-        return self._stored(self._channel, value)
+        return self._stored(self._channel, self._shown(name, value))
 
     def document(self, value: Any) -> Any:
         return None if value is None else self._stored(self._document, value)
