@@ -12,7 +12,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from langgraph_persist import Persist, PersistSaver
+from langgraph_persist import Persist
 from langgraph_persist.database.queries import Schemas, queries
 from langgraph_persist.errors import ConfigurationError, NotRecorded
 from langgraph_persist.journal import reaper
@@ -323,9 +323,9 @@ def test_mistakes_are_told(persist: Persist) -> None:
         persist.sessions.retry("t", new_thread_id="v")
 
 
-def test_a_retry_is_on_no_thread_of_anybody_elses(persist: Persist, migrated: str) -> None:
+def test_a_retry_is_on_no_thread_of_anybody_elses(persist: Persist) -> None:
     run(persist, "t")
-    graph = chain_of(["a"]).compile(checkpointer=PersistSaver(migrated))
+    graph = chain_of(["a"]).compile(checkpointer=persist.checkpointer)
     graph.invoke({"note": "mine"}, {"configurable": {"thread_id": "other"}})
     with pytest.raises(ConfigurationError, match="thread 'other' has checkpoints already"):
         persist.sessions.retry("t", new_thread_id="other")
