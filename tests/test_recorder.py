@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -671,6 +675,32 @@ def test_what_could_not_be_committed_is_told(
             pass
         with pytest.raises(KeyError), recorder.start_workflow(thread_id="u"):
             raise KeyError("mine")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this platform")
+@pytest.mark.parametrize(
+    ("how", "below", "calls"), [("block", 4, 4), ("async", 2, 2), ("bare", 0, 2)]
+)
+def test_what_forked_processes_record_is_there_when_they_end(
+    migrated: str, rows: Rows, how: str, below: int, calls: int
+) -> None:
+    process = subprocess.run(
+        [sys.executable, "-m", "tests._recorder_worker", migrated, how],
+        cwd=Path(__file__).parent.parent,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert (process.returncode, process.stderr) == (0, "")
+    found = rows(NODES)
+    assert [node["status"] for node in found] == ["completed"] * (below + 2)
+    assert found[0]["node_name"] == "around"
+    numbers = rows("SELECT execution_order FROM nodes ORDER BY 1")
+    assert values(numbers) == [(n,) for n in range(1, below + 3)]
+    told = "SELECT count(*) AS n, count(node_id) AS placed FROM tool_executions"
+    assert rows(told) == [{"n": calls, "placed": calls}]
+    (workflow,) = rows("SELECT status, node_count FROM workflows")
+    assert workflow == {"status": "completed", "node_count": below + 2}
 
 
 def test_a_closed_one_is_told(migrated: str) -> None:

@@ -7,6 +7,7 @@ saver finds the run that a checkpoint belongs to. Both reach this object through
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections import OrderedDict
@@ -491,6 +492,15 @@ class Recorded:
     ended: bool = False
     nodes: dict[UUID, Any] = field(default_factory=dict)
     """Its nodes under way, by id."""
+    pid: int = field(default_factory=os.getpid)
+    """The process that it was started in."""
+    forks: int = field(default_factory=lambda: _forks)
+    """How many processes had been forked before."""
+
+    @property
+    def has_forked(self) -> bool:
+        """Whether other processes may have recorded what they did in it."""
+        return _forks != self.forks
 
 
 class Within(NamedTuple):
@@ -503,10 +513,29 @@ class Within(NamedTuple):
     """Whether only structure is kept of what happens there."""
     around: OpenNode | None = None
     """The node of a graph that it is in, if that is the nearest: what happens there is its own."""
+    pid: int | None = None
+    """The process in which the node was entered."""
+
+    @property
+    def is_inherited(self) -> bool:
+        """Whether another process entered it, which this one was forked from."""
+        return (self.pid or self.workflow.pid) != os.getpid()
 
     def shown(self, rows: Rows) -> Rows:
         """Rows of what happens there as they may be kept."""
         return without_content(rows, labels=True) if self.private else rows
+
+
+_forks = 0
+
+
+def _forked() -> None:
+    global _forks
+    _forks += 1
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_parent=_forked)
 
 
 current_place: ContextVar[Within | None] = ContextVar("langgraph_persist_place", default=None)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
 from types import TracebackType
 from typing import Any
 from uuid import UUID
@@ -14,6 +16,7 @@ from langchain_core.utils.uuid import uuid7
 from langgraph_persist.errors import ConfigurationError, DurabilityError
 from langgraph_persist.extract import Keep, clean_text, error_fields, hide, keep_for, to_json
 from langgraph_persist.journal import Clock, Fields, Journal, Rows, Unit, Within, current_place
+from langgraph_persist.recorder.sending import send, wait
 
 CANCELLED = (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt)
 
@@ -28,6 +31,7 @@ class RecordedNode:
         self._journal, self._place = journal, place
         self._outer: Within | None = None
         self._clock = Clock()
+        self._pid = os.getpid()
         self._rows: Rows = []
         run, above = place.workflow.run, place.node
         self.id: UUID = uuid7()
@@ -70,17 +74,19 @@ class RecordedNode:
     @property
     def place(self) -> Within:
         """Where that runs which runs in it."""
-        return Within(self._place.workflow, self._fields, self._private, self._place.around)
+        around = self._place.around
+        return Within(self._place.workflow, self._fields, self._private, around, self._pid)
 
     def __enter__(self) -> RecordedNode:
         if "started_at" in self._fields:
             raise ConfigurationError(f"node {self.name!r} was entered before; make another one")
-        self._clock = Clock()
+        self._clock, self._pid = Clock(), os.getpid()
         self._fields |= {
             "execution_order": self._place.workflow.run.next_order(),
             "started_at": self._clock.at,
         }
-        self._send([*self._rows, ("nodes", self._fields | {"status": "running"})])
+        rows = self.place.shown([*self._rows, ("nodes", self._fields | {"status": "running"})])
+        self._journal.append(Unit(self._place.workflow.run.thread_id, rows))
         self._rows = []
         self._place.workflow.nodes[self.id] = self
         self._outer = current_place.get()
@@ -93,15 +99,8 @@ class RecordedNode:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        current_place.set(self._outer)
-        if self._place.workflow.nodes.pop(self.id, None) is None:
-            return
-        if exc is not None:
-            self.fail(exc)
-        elif "status" not in self._fields:
-            self.complete()
         try:
-            self._send(self._taken())
+            wait(self._leave(exc))
         except DurabilityError:
             if exc is None:
                 raise
@@ -115,7 +114,23 @@ class RecordedNode:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self.__exit__(exc_type, exc, traceback)
+        try:
+            if (committed := self._leave(exc)) is not None:
+                await asyncio.wrap_future(committed)
+        except DurabilityError:
+            if exc is None:
+                raise
+
+    def _leave(self, exc: BaseException | None) -> Future[None] | None:
+        """Record its end; the commit to wait for, if there is one."""
+        current_place.set(self._outer)
+        if self._place.workflow.nodes.pop(self.id, None) is None:
+            return None
+        if exc is not None:
+            self.fail(exc)
+        elif "status" not in self._fields:
+            self.complete()
+        return send(self._journal, self._place, self._taken())
 
     def _end(self, status: str, **fields: Any) -> None:
         self._clock.stop()
@@ -157,10 +172,6 @@ class RecordedNode:
 
     def _taken(self) -> Rows:
         return self.place.shown([*self._rows, ("nodes", self._fields)])
-
-    def _send(self, rows: Rows) -> None:
-        thread_id = self._place.workflow.run.thread_id
-        self._journal.append(Unit(thread_id, self.place.shown(rows)))
 
 
 def _told(error: BaseException) -> Fields:

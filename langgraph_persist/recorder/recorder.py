@@ -27,7 +27,6 @@ from langgraph_persist.journal import (
     Recorded,
     Restriction,
     Rows,
-    Unit,
     Within,
     current_run,
     place_in,
@@ -36,6 +35,7 @@ from langgraph_persist.quotas import Answer, Quotas, User, Users, ask
 from langgraph_persist.quotas import Request as Asked
 from langgraph_persist.recorder import calls
 from langgraph_persist.recorder.node import RecordedNode
+from langgraph_persist.recorder.sending import send, wait
 from langgraph_persist.recorder.workflow import RecordedWorkflow, Request
 from langgraph_persist.usage import Costs, Prices
 
@@ -347,11 +347,11 @@ class Recorder:
 
     def _send(self, place: Within, rows: Rows) -> None:
         """Record what has happened there: in a graph's node along with that."""
-        node, rows = place.around, place.shown(rows)
+        node = place.around
         if node is not None and node.fields is place.node and not node.ended:
-            node.rows += rows
+            node.rows += place.shown(rows)
         else:
-            self._journal.append(Unit(place.workflow.run.thread_id, rows))
+            wait(send(self._journal, place, rows))
 
 
 def _owner(fields: Fields) -> Fields:

@@ -30,6 +30,7 @@ from langgraph_persist.journal import (
 )
 from langgraph_persist.quotas import Answer
 from langgraph_persist.recorder.node import CANCELLED
+from langgraph_persist.recorder.sending import wait
 
 Status = Literal["completed", "failed", "cancelled", "refused"]
 
@@ -118,8 +119,7 @@ class RecordedWorkflow:
         rows = self.recorded.run.shown(rows)
         otherwise = partial(self._lost, status, error)
         self._committed = self._journal.commit(Unit(self.thread_id, rows, otherwise=otherwise))
-        if not _in_event_loop():
-            self._committed.result()
+        wait(self._committed)
 
     def refuse(self, refusal: QuotaExceeded) -> None:
         """It is not admitted: record that, and nothing else of it."""
@@ -213,6 +213,8 @@ class RecordedWorkflow:
             ("workflow_runs", self._run_fields() | ended),
             ("workflow_totals", key),
         ]
+        if self.recorded.has_forked:
+            rows.append(("node_numbers", dict(key)))
         if lifetime := self._journal.reaper.lifetime(self._ttl):
             rows.append(("session_updates", {"thread_id": self.thread_id, **lifetime}))
         return rows
@@ -250,11 +252,3 @@ class RecordedWorkflow:
             "started_at": self._clock.at,
             "instance_id": instance_id(),
         }
-
-
-def _in_event_loop() -> bool:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True
