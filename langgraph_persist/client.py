@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast, overload
 
 import orjson
 import psycopg
+from langchain_core.callbacks import BaseCallbackManager, Callbacks
 from langchain_core.runnables import Runnable, RunnableConfig
 from langgraph.checkpoint.serde.base import CipherProtocol, SerializerProtocol
 
@@ -404,6 +405,9 @@ class Persist:
     def attach(self, graph: G) -> G:
         """The compiled graph, or any runnable, with the handler on every run of it.
 
+        A model stays a model, and what is made of it (by ``bind_tools``, ``with_structured_output``
+        or ``create_agent``) is recorded, too. Of other runnables only what this returns is.
+
         Raises:
             ConfigurationError: it is neither.
         """
@@ -411,7 +415,20 @@ class Persist:
             compile = " that is not compiled: give builder.compile(checkpointer=…)"
             told = compile if hasattr(graph, "compile") else ": give a compiled graph or a runnable"
             raise ConfigurationError(f"cannot attach to a {type(graph).__name__}{told}")
+        # Whoever has a model has it imported already; who has none need not.
+        from langchain_core.language_models import BaseLanguageModel
+
+        if isinstance(graph, BaseLanguageModel):
+            return graph.model_copy(update={"callbacks": self._callbacks(graph.callbacks)})
         return graph.with_config(callbacks=[self.handler])  # type: ignore[return-value]
+
+    def _callbacks(self, others: Callbacks) -> Callbacks:
+        """These and the handler."""
+        if isinstance(others, BaseCallbackManager):
+            others = others.copy()
+            others.add_handler(self.handler)
+            return others
+        return [*(other for other in others or () if other is not self.handler), self.handler]
 
     def project(
         self,

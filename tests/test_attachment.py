@@ -14,8 +14,10 @@ from uuid import UUID, uuid4
 
 import psycopg
 import pytest
-from langchain_core.callbacks import BaseCallbackHandler
+from langchain.agents import create_agent
+from langchain_core.callbacks import BaseCallbackHandler, CallbackManager
 from langchain_core.runnables import RunnableLambda
+from langchain_core.tools import tool
 from langchain_core.tracers import context
 from langgraph.graph import START, StateGraph
 from langgraph.types import Command
@@ -32,6 +34,7 @@ from tests.graphs import (
     run,
     weather,
 )
+from tests.models import Scripted, said
 
 
 @pytest.fixture(autouse=True)
@@ -602,3 +605,56 @@ def test_a_run_that_started_before_install_is_not_recorded_by_half(
         "generations": ["hello"],
         "tools": [],
     }
+
+
+# --- models ---
+
+
+@tool
+def add(a: int, b: int) -> int:
+    """The sum."""
+    return a + b
+
+
+class Ear(BaseCallbackHandler):
+    def __init__(self) -> None:
+        self.heard = 0
+
+    def on_llm_end(self, response: Any, **kwargs: Any) -> None:
+        self.heard += 1
+
+
+def structured(model: Any) -> Any:
+    return model.with_structured_output({"title": "Total", "type": "object", "properties": {}})
+
+
+@pytest.mark.parametrize("own", ["none", "list", "manager"])
+@pytest.mark.parametrize(
+    "made_of",
+    [
+        lambda model: model,
+        lambda model: model.bind_tools([add]),
+        structured,
+        lambda model: create_agent(model, [add]),
+    ],
+    ids=["itself", "bind_tools", "structured", "agent"],
+)
+def test_what_is_made_of_an_attached_model_is_recorded(
+    persist: Persist, rows: Any, made_of: Any, own: str
+) -> None:
+    ear = Ear()
+    others: Any = {"none": None, "list": [ear], "manager": CallbackManager([ear])}[own]
+    call = {"name": "Total", "args": {}, "id": "1"}
+    answer = said("done", tool_calls=[call] if made_of is structured else [])
+    model = Scripted(answers=[answer], callbacks=others)
+
+    attached = persist.attach(persist.attach(model))
+
+    assert isinstance(attached, Scripted)
+    made = made_of(attached)
+    given: Any = {"messages": [("user", "x")]} if hasattr(made, "nodes") else "x"
+    made.invoke(given)
+    assert rows("SELECT status FROM generations") == [{"status": "completed"}]
+    made_of(model).invoke(given)
+    assert rows("SELECT count(*) AS n FROM generations") == [{"n": 1}]
+    assert ear.heard == (0 if own == "none" else 2)
