@@ -117,6 +117,7 @@ def test_the_time_waited_is_not_active(persist: Persist, rows: Any, migrated: st
     assert 0 < workflow["active_ms"] < 60_000
 
 
+@pytest.mark.plain_postgres("a cluster has no snapshot of all its servers")
 def test_it_commits_with_the_interrupt_in_its_checkpoint(persist: Persist, rows: Any) -> None:
     """Neither is there without the other, also while the run goes on."""
     found: list[Any] = []
