@@ -261,6 +261,23 @@ def test_secrets_are_left_out_of_the_parameters() -> None:
     }
 
 
+def test_secrets_are_cut_out_of_texts_among_the_parameters() -> None:
+    given_params = {
+        "endpoint": "https://gw.example/v1?version=2&api_key=k3y&sig=s1g&page=3",
+        "tools": [{"server_url": "https://mcp.example?token=t0ken"}],
+        "note": "Bearer abcdefghijklmnopqrst",
+        "aws_session": "AKIAIOSFODNN7EXAMPLE",
+        "extra_query": {"key": "k3y", "alt": "json"},
+        "stop": ["?key"],
+    }
+    start = generation_start(None, messages=[[]], invocation_params=given_params)
+    found = json.dumps(as_json(start.fields["invocation_params"]))
+    for secret in ("k3y", "s1g", "t0ken", "abcdefghijklmnopqrst", "AKIAIOSFODNN7EXAMPLE"):
+        assert secret not in found
+    for kept in ("https://gw.example/v1?version=2", "mcp.example", "Bearer", "json", "?key"):
+        assert kept in found
+
+
 @pytest.mark.parametrize(
     ("event", "expected"),
     [

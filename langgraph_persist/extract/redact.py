@@ -7,18 +7,25 @@ import re
 from typing import Any
 
 from langgraph_persist.extract.shapes import shape_of
+from langgraph_persist.redact import redact_secrets
 
 _SECRET = re.compile(
     r"api_?key|secret|passw(or)?d|pwd$|passphrase|credential|authori[sz]ation|bearer|cookie|jwt"
-    r"|(private|access|account)_?key|connection_string|headers?$|(^|_)o?auth$|token(_provider)?$",
+    r"|(private|access|account)_?key|^key$|connection_string|headers?$|(^|_)o?auth$"
+    r"|token(_provider)?$",
     re.IGNORECASE,
 )
 _USERINFO = re.compile(r"(?<=://)[^/@\s]*@")
+_QUERY = re.compile(
+    r"([?&](?:[\w.-]{1,40}[_-])?(?:(?:api)?key|sig|signature|[a-z]{0,20}token|code|secret|password)=)"
+    r"[^&#\s\"']+",
+    re.IGNORECASE,
+)
 _DEPTH = 20
 
 
 def without_secrets(value: Any) -> Any:
-    """A copy with secret-looking keys dropped at every level and passwords cut out of URLs.
+    """A copy without secret-looking keys at every level, and what opens doors cut out of texts.
 
     Names of a JSON schema's ``properties`` stay: they describe a tool, they hold no value.
     """
@@ -27,7 +34,7 @@ def without_secrets(value: Any) -> Any:
 
 def _scrubbed(value: Any, depth: int, names_only: bool) -> Any:
     if isinstance(value, str):
-        return _USERINFO.sub("", value) if "://" in value else value
+        return _text(value)
     if value is None or isinstance(value, (int, float)):
         return value
     if depth == 0:
@@ -41,6 +48,12 @@ def _scrubbed(value: Any, depth: int, names_only: bool) -> Any:
     if isinstance(value, (list, tuple)):
         return [_scrubbed(item, depth - 1, False) for item in value]
     return _scrubbed(shape_of(value), depth - 1, False)
+
+
+def _text(text: str) -> Any:
+    if "://" in text:
+        text = _QUERY.sub(r"\1[secret]", _USERINFO.sub("", text))
+    return redact_secrets(text)
 
 
 @functools.lru_cache(maxsize=4096)
