@@ -91,7 +91,7 @@ EVENTS = [
     "handler.callbacks.traced_output",
     "handler.callbacks.retriever_start",
     "handler.callbacks.retriever_end",
-    "handler.callbacks.outcome",
+    "handler.callbacks.status_of",
     "handler.callbacks.node_outcome",
     "handler.callbacks.Generations.open",
     "handler.callbacks.Generations.end",
