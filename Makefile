@@ -2,6 +2,9 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 
+# Each worker has an embedded server of its own; one that is given cannot be shared.
+WORKERS ?= $(if $(LANGGRAPH_PERSIST_TEST_URL),0,auto)
+
 EXAMPLES := date_planner two_services chat_evaluation planning_agent
 
 .PHONY: demo examples test lint bench clean
@@ -13,7 +16,7 @@ examples: $(VENV)/.dev
 	set -e; for example in $(EXAMPLES); do $(RUN) examples/$$example.py; done
 
 test: $(VENV)/.dev
-	$(RUN) -m pytest
+	$(RUN) -m pytest -n $(WORKERS) --maxprocesses 4 --dist loadfile
 
 lint: $(VENV)/.dev
 	$(RUN) -m ruff check .

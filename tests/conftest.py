@@ -141,6 +141,19 @@ def _reason(mark: pytest.Mark) -> str:
     return str(mark.args[0])
 
 
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A worker of pytest-xdist tells what it has left out, as all others have."""
+    told: dict[str, Any] | None = getattr(session.config, "workeroutput", None)
+    if told is not None:
+        left_out = session.config.stash.get(LEFT_OUT, Counter())
+        told["left_out"] = {**left_out}
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    node.config.stash[LEFT_OUT] = Counter(getattr(node, "workeroutput", {}).get("left_out", {}))
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     for reason, count in terminalreporter.config.stash.get(LEFT_OUT, Counter()).most_common():
         terminalreporter.line(f"{count} left out: {reason}")
