@@ -119,7 +119,7 @@ def test_feedback_can_be_changed_by_its_id(persist: Persist) -> None:
         ({"plan": UUID(int=1)}, NotRecorded, "thread 't' has no plan 0000"),
         ({"id": 7}, ConfigurationError, "id is a UUID or a text, not 7"),
     ],
-    ids=str,
+    ids=lambda value: ",".join(value) if isinstance(value, dict) else str(value),
 )
 def test_what_cannot_be_recorded_is_refused(
     persist: Persist, wrong: dict[str, Any], error: type[Exception], told: str

@@ -28,6 +28,7 @@ from psycopg.conninfo import make_conninfo
 
 from langgraph_persist import Persist, PersistCallbackHandler
 from langgraph_persist.errors import DurabilityError
+from langgraph_persist.journal import runs
 from tests.graphs import (
     MODES,
     Steps,
@@ -311,6 +312,20 @@ def test_a_thread_deleted_elsewhere_is_stored_anew(persist: Persist, rows: Any) 
     graph.invoke({"count": 0, "note": note}, persist.config("t"))
     (node,) = rows("SELECT state_data FROM node_states")
     assert node["state_data"]["note"] == note
+
+
+def test_what_was_deleted_elsewhere_is_stored_anew_after_a_while(
+    persist: Persist, rows: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runs, "MEMORY_SECONDS", 0)
+    model = persist.attach(fake_model("yes", "yes"))
+    question = "long " * 1_000
+    model.invoke(question, persist.config("t"))
+    with Persist(make_conninfo(persist.url, connect_timeout=21)) as other:
+        other.checkpointer.delete_thread("t", record="delete")
+    model.invoke(question, persist.config("t"))
+    (prompted,) = rows("SELECT messages FROM generation_prompts")
+    assert [message["content"] for message in prompted["messages"]] == [question]
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -544,7 +544,7 @@ async def test_a_trace_policy_is_respected(migrated: str, rows: Rows, mode: str)
         {"redact": [redact_secrets, 1]},
         {"max_payload_bytes": 0},
     ],
-    ids=str,
+    ids=lambda settings: ",".join(settings),
 )
 def test_settings_that_make_no_sense_are_refused(migrated: str, settings: Any) -> None:
     with pytest.raises(ConfigurationError):

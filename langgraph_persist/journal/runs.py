@@ -30,7 +30,8 @@ MEMORY_IDS = 20_000
 MEMORY_STEPS = 8
 MEMORY_ENTRIES = 1_000
 MEMORY_SECONDS = 600
-"""After so long without use, what was stored of a thread may have been deleted elsewhere."""
+"""After so long what is stored of a thread is not believed any more: another process may have
+deleted it. What is still needed is then sent again."""
 
 _LATELY = 1.0
 """Seconds within which one use is as good as another."""
@@ -40,11 +41,15 @@ class Known:
     """Ids of a thread's stored values, messages and their entries: the newest ones."""
 
     def __init__(self) -> None:
-        self.used_at = time.monotonic()
+        self.since = self.used_at = time.monotonic()
         self.ids: OrderedDict[str, None] = OrderedDict()
         self.entries: dict[tuple[str, str], tuple[str, Any]] = {}
         """By checkpoint_ns and channel: the version last put, and its entry in ``nodes.state``."""
         self._blobs: dict[tuple[str, str], str] = {}
+
+    def is_old(self, now: float) -> bool:
+        """Whether it was learned so long ago that it may not be so any more."""
+        return now - self.since > MEMORY_SECONDS
 
     def keep(self, checkpoint_ns: str, channel: str, version: str, entry: Any) -> None:
         """Remember a channel's entry until its next version, within bounds."""
@@ -633,11 +638,12 @@ class Runs:
     def known(self, thread_id: str) -> Known:
         """What this process knows to be stored of a thread."""
         now = time.monotonic()
-        if (known := self._known.get(thread_id)) is not None and now - known.used_at < _LATELY:
+        known = self._known.get(thread_id)
+        if known is not None and now - known.used_at < _LATELY and not known.is_old(now):
             return known
         with self._lock:
             known = self._known.get(thread_id)
-            if known is None or now - known.used_at > MEMORY_SECONDS:
+            if known is None or known.is_old(now):
                 known = self._known[thread_id] = Known()
             known.used_at = now
             self._known.move_to_end(thread_id)
