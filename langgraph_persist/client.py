@@ -407,6 +407,8 @@ class Persist:
 
         A model stays a model, and what is made of it (by ``bind_tools``, ``with_structured_output``
         or ``create_agent``) is recorded, too. Of other runnables only what this returns is.
+        Attach the outermost graph: of one within a graph that is not attached, a resume is recorded
+        as a new workflow, and what it asked stays pending.
 
         Raises:
             ConfigurationError: it is neither.

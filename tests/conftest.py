@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -139,6 +140,12 @@ def _reason(mark: pytest.Mark) -> str:
     if not mark.args:
         raise pytest.UsageError("a test marked plain_postgres says why: plain_postgres(reason)")
     return str(mark.args[0])
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Let tests interrupt a worker of pytest-xdist, which ignores that, as they do any process."""
+    if hasattr(session.config, "workerinput"):
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
