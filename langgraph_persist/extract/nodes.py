@@ -82,16 +82,19 @@ def node_identity(
 @total(str)
 def task_around() -> str:
     """The task of the node that this is called in, the innermost; empty where there is none."""
-    metadata = (var_child_runnable_config.get() or {}).get("metadata") or {}
-    return clean_text(str(metadata.get("langgraph_checkpoint_ns") or "")).rpartition(":")[2]
+    return clean_text(_namespace_around()).rpartition(":")[2]
 
 
 @total(frozenset[str])
 def nodes_around() -> frozenset[str]:
     """The names of the nodes of graphs that this is called in."""
-    metadata = (var_child_runnable_config.get() or {}).get("metadata") or {}
-    parts = str(metadata.get("langgraph_checkpoint_ns") or "").split("|")
+    parts = _namespace_around().split("|")
     return frozenset(clean_text(name) for part in parts if (name := part.partition(":")[0]))
+
+
+def _namespace_around() -> str:
+    metadata = (var_child_runnable_config.get() or {}).get("metadata") or {}
+    return str(metadata.get("langgraph_checkpoint_ns") or "")
 
 
 def _path(value: Any) -> tuple[Any, ...]:
